@@ -1,0 +1,74 @@
+# `make demo` shows everything, `make test` checks everything; both do all the set-up themselves.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 8000
+SERVE ?= 1
+RUN ?= runs/digits
+# The tested set of packages, whole. `make CONSTRAINTS= …` installs what setup.cfg allows instead.
+CONSTRAINTS ?= constraints.txt
+WEB := convert/web
+TFJS_RUNTIME := mobilevit_keras/export/tfjs_runtime
+
+.PHONY: demo test lint setup web chromium test-parity clean
+.DEFAULT_GOAL := test
+
+setup: $(VENV)/.installed web
+
+$(VENV)/.installed: setup.cfg pyproject.toml $(CONSTRAINTS)
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13) and \
+	    "Python 3.11 or 3.12 is needed; name one: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet $(CONSTRAINTS:%=--constraint %) -e ".[tfjs,export,demo,test]"
+	touch $@
+
+web: $(WEB)/dist/index.html
+
+$(WEB)/node_modules/.package-lock.json: $(WEB)/package-lock.json
+	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' \
+	    || { echo "Node.js 20 or newer is needed: https://nodejs.org"; exit 1; }
+	cd $(WEB) && npm ci --no-audit --no-fund --loglevel=error
+	touch $@
+
+$(WEB)/dist/index.html: $(WEB)/node_modules/.package-lock.json \
+    $(shell find $(WEB) -name node_modules -prune -o -name dist -prune -o -type f -print)
+	cd $(WEB) && npm run --silent build
+	touch $@
+
+demo: setup
+	$(BIN)/python -m train classification --recipe digits --output $(RUN) --overwrite
+	$(BIN)/python -m convert tflite $(RUN)/model.keras $(RUN)/model.tflite --size 48
+	$(BIN)/python -m convert tfjs $(RUN)/model.keras $(RUN)/tfjs --size 48
+	$(BIN)/python -m convert summary $(RUN) --data digits
+ifneq ($(SERVE),0)
+	$(BIN)/python -m convert demo $(RUN) --port $(PORT)
+endif
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+# For the browser tests; an installed one is taken, then Playwright's own, then Debian's.
+chromium: $(VENV)/.installed
+	@command -v chromium || command -v chromium-browser || command -v google-chrome \
+	    || $(BIN)/python -m playwright install chromium \
+	    || { apt-get update -qq && apt-get install -qq -y chromium; }
+
+test: setup lint chromium
+	$(BIN)/python -m pip check
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Against transformers and timm themselves, on CPU PyTorch in an environment of its own.
+PARITY := .venv-parity
+test-parity: setup
+	$(PYTHON) -m venv $(PARITY)
+	$(PARITY)/bin/pip install --quiet torch==2.13.0 transformers==5.23.0 safetensors numpy \
+	    pyyaml huggingface_hub pillow
+	$(PARITY)/bin/pip install --quiet --no-deps timm==1.0.31
+	PARITY_PYTHON=$(PARITY)/bin/python $(BIN)/python -m pytest tests/parity -s --timeout=600
+
+clean:
+	rm -rf $(VENV) $(PARITY) $(WEB)/node_modules $(WEB)/dist runs build *.egg-info

@@ -1,0 +1,89 @@
+"""How the commands begin and end: subcommands, exit statuses and one clear line for a mistake."""
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+
+def run_subcommand(package: str, names: Sequence[str], arguments: Sequence[str]) -> int:
+    """Parses a command line and runs the subcommand it names.
+
+    Args:
+        package: Name of the command's package, such as "train".
+        names: The subcommands; each is a module `package.NAME_command` with a docstring that
+            describes it, `HELP`, `add_arguments(parser)` and `main(options) -> int`. The parser
+            that `add_arguments` gets takes the rest of the command line.
+        arguments: The command line after the program's name.
+
+    Returns:
+        The exit status.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {package}", description=sys.modules[package].__doc__
+    )
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in names:
+        module = importlib.import_module(f"{package}.{name}_command")
+        subparser = subparsers.add_parser(
+            name,
+            help=module.HELP,
+            description=module.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(subparser)
+        subparser.set_defaults(main=module.main)
+    options = parser.parse_args(arguments)
+    _import_tensorflow_quietly()
+    return options.main(options)
+
+
+def _import_tensorflow_quietly() -> None:
+    """Imports TensorFlow without its notices that nobody can act on.
+
+    Among them: no GPU found, CPU features, deprecated functions that a library calls. What goes
+    wrong is raised, not logged.
+    """
+    import absl.logging
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    absl.logging.set_verbosity(absl.logging.ERROR)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    # While it is imported, TensorFlow writes past Python and past every setting of its own.
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        importlib.import_module("tensorflow")
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+
+
+def run(main: Callable[[Sequence[str]], int], arguments: Sequence[str] | None = None) -> int:
+    """Runs a command's `main` and turns what a person can mend into one line and exit status 2.
+
+    `ValueError` (a bad argument or file content) and `OSError` (a missing, unreadable or unwritable
+    file, a full disk) are the person's to mend. Anything else is a fault of the program and keeps
+    its traceback. `MOBILEVIT_KERAS_TRACEBACK=1` shows the traceback of every error.
+
+    Args:
+        main: Takes the arguments, returns the exit status.
+        arguments: The command's arguments; those of the process by default.
+
+    Returns:
+        The exit status: what `main` returned, 2 after a mistake, 130 after an interruption.
+    """
+    try:
+        return main(sys.argv[1:] if arguments is None else list(arguments))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as error:
+        if os.environ.get("MOBILEVIT_KERAS_TRACEBACK") == "1":
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2

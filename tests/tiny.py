@@ -1,0 +1,37 @@
+"""Models small enough for tests."""
+
+import numpy as np
+
+from mobilevit_keras import MobileViTBackbone, MobileViTImageClassifier
+
+
+def randomize(model, seed=0):
+    """Moves every weight off its initial value, norms' statistics included."""
+    generator = np.random.default_rng(seed)
+    for weight in model.weights:
+        name = weight.path.rsplit("/", 1)[1]
+        if name in ("gamma", "moving_variance"):
+            weight.assign(generator.uniform(0.5, 1.5, weight.shape))
+        elif name in ("beta", "bias", "moving_mean"):
+            weight.assign(generator.normal(0.0, 0.2, weight.shape))
+    return model
+
+
+def build_tiny(num_classes=3, class_names=None, preprocessing=None, **backbone):
+    """A classifier of MobileViT's shape with a few channels and random norms."""
+    arguments = {
+        "stage_filters": (8, 8, 16, 16, 16),
+        "expand_ratio": 2,
+        "transformer_dims": (16, 16, 16),
+        "num_layers": (1, 2, 1),
+        "stem_filters": 8,
+        **backbone,
+    }
+    return randomize(
+        MobileViTImageClassifier(
+            MobileViTBackbone(**arguments),
+            num_classes,
+            class_names=class_names,
+            preprocessing=preprocessing,
+        )
+    )
