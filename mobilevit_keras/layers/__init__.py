@@ -1,0 +1,23 @@
+"""The blocks of MobileNetV2 and MobileViT as Keras layers."""
+
+from mobilevit_keras.layers.batch_norm import BatchNorm
+from mobilevit_keras.layers.conv import ConvNormAct
+from mobilevit_keras.layers.forms import DEPLOYMENT, FORMS, QUANTIZED, TRAINING
+from mobilevit_keras.layers.inverted_residual import InvertedResidual
+from mobilevit_keras.layers.mobilevit_block import MobileViTBlock
+from mobilevit_keras.layers.patches import Fold, Unfold
+from mobilevit_keras.layers.transformer import TransformerLayer
+
+__all__ = [
+    "DEPLOYMENT",
+    "FORMS",
+    "QUANTIZED",
+    "TRAINING",
+    "BatchNorm",
+    "ConvNormAct",
+    "Fold",
+    "InvertedResidual",
+    "MobileViTBlock",
+    "TransformerLayer",
+    "Unfold",
+]

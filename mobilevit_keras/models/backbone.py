@@ -1,0 +1,192 @@
+import keras
+
+from mobilevit_keras.layers import ConvNormAct, InvertedResidual, MobileViTBlock
+from mobilevit_keras.layers.fake_quant import ActivationQuantizer
+from mobilevit_keras.layers.forms import QUANTIZED, TRAINING
+from mobilevit_keras.models.variants import get_variant, variant_name
+
+# Strides of the inverted residuals that open stages 2 to 5, and the dilation of stage 5's, for each
+# output stride. What a stage loses in stride, only the depthwise convolutions after it make up for.
+_STRIDES = {32: (2, 2, 2, 2), 16: (2, 2, 2, 1), 8: (2, 2, 1, 1)}
+_STAGE5_DILATION = {32: 1, 16: 1, 8: 2}
+
+MINIMUM_SIZE = 32
+"""Smallest height and width, in pixels: one cell at the last stage."""
+
+
+@keras.saving.register_keras_serializable("mobilevit_keras")
+class MobileViTBackbone(keras.Model):
+    """MobileViT without its classifier: the maps of five stages.
+
+    Args:
+        stage_filters: Channels of stages 1 to 5.
+        expand_ratio: Expansion of the inverted residuals.
+        transformer_dims: Transformer channels of stages 3 to 5.
+        num_layers: Transformer layers of stages 3 to 5.
+        patch_size: Patch side of stages 3 to 5.
+        stem_filters: Channels of the first convolution.
+        num_heads: Attention heads.
+        use_fusion: See `MobileViTBlock`.
+        output_stride: 32, 16 or 8: pixels of the image for each cell of the last map.
+        dropout, attention_dropout, ffn_dropout: See `TransformerLayer`.
+        activation: "silu" as in the paper, or another name such as "hard_swish".
+        image_shape: `(H, W, 3)`; H and W may be None for any size from 32 up.
+        form: "training", "deployment" with norms folded, or "quantized", fake-quantized too (see
+            `mobilevit_keras.quantization`).
+        dtype: Keras dtype policy, such as "mixed_float16"; the global one by default.
+
+    Input shape: `(B, H, W, 3)`, RGB float32 in [0, 1].
+    Output shape: `(B, H / output_stride, W / output_stride, stage_filters[4])`, rounded up.
+
+    `pyramid_outputs` maps "P1" to "P5" to the five stages' symbolic outputs.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Reference: [MobileViT](https://arxiv.org/abs/2110.02178), table 4.
+    """
+
+    def __init__(
+        self,
+        stage_filters: tuple[int, ...],
+        expand_ratio: float,
+        transformer_dims: tuple[int, ...],
+        num_layers: tuple[int, ...] = (2, 4, 3),
+        patch_size: tuple[int, ...] = (2, 2, 2),
+        stem_filters: int = 16,
+        num_heads: int = 4,
+        use_fusion: bool = True,
+        output_stride: int = 32,
+        dropout: float = 0.1,
+        attention_dropout: float = 0.0,
+        ffn_dropout: float = 0.0,
+        activation: str = "silu",
+        image_shape: tuple[int | None, int | None, int] = (None, None, 3),
+        form: str = TRAINING,
+        dtype: str | None = None,
+        **kwargs,
+    ) -> None:
+        dtype = keras.config.dtype_policy().name if dtype is None else dtype
+        for name, value, length in (
+            ("stage_filters", stage_filters, 5),
+            ("transformer_dims", transformer_dims, 3),
+            ("num_layers", num_layers, 3),
+            ("patch_size", patch_size, 3),
+        ):
+            if len(value) != length:
+                raise ValueError(f"`{name}` must hold {length} numbers. Received: {value}.")
+        if output_stride not in _STRIDES:
+            raise ValueError(
+                f"`output_stride` must be one of {sorted(_STRIDES)}. Received: {output_stride}."
+            )
+        if len(image_shape) != 3 or image_shape[2] != 3:
+            raise ValueError(f"`image_shape` must be (H, W, 3). Received: {tuple(image_shape)}.")
+        if any(side is not None and side < MINIMUM_SIZE for side in image_shape[:2]):
+            raise ValueError(
+                f"Height and width must be at least {MINIMUM_SIZE} pixels. "
+                f"Received: {tuple(image_shape)}."
+            )
+
+        # Layers
+        common = {"activation": activation, "form": form, "dtype": dtype}
+        strides = _STRIDES[output_stride]
+        stem = ConvNormAct(stem_filters, 3, strides=2, name="stem", **common)
+        stages = [[InvertedResidual(stage_filters[0], expand_ratio, name="stage1_0", **common)]]
+        stages.append(
+            [
+                InvertedResidual(
+                    stage_filters[1],
+                    expand_ratio,
+                    strides=strides[0] if i == 0 else 1,
+                    name=f"stage2_{i}",
+                    **common,
+                )
+                for i in range(3)
+            ]
+        )
+        for i in range(3):
+            stages.append(
+                [
+                    InvertedResidual(
+                        stage_filters[i + 2],
+                        expand_ratio,
+                        strides=strides[i + 1],
+                        dilation_rate=_STAGE5_DILATION[output_stride] if i == 2 else 1,
+                        name=f"stage{i + 3}_0",
+                        **common,
+                    ),
+                    MobileViTBlock(
+                        transformer_dims[i],
+                        num_layers[i],
+                        patch_size=patch_size[i],
+                        num_heads=num_heads,
+                        use_fusion=use_fusion,
+                        dropout=dropout,
+                        attention_dropout=attention_dropout,
+                        ffn_dropout=ffn_dropout,
+                        name=f"stage{i + 3}_1",
+                        **common,
+                    ),
+                ]
+            )
+
+        # Functional graph
+        images = keras.Input(image_shape, name="images")
+        x = images
+        if form == QUANTIZED:
+            # An 8-bit image's own grid: nothing of it is lost.
+            x = ActivationQuantizer(fixed_range=(0.0, 1.0), name="image_quantizer")(x)
+        x = stem(x)
+        pyramid_outputs = {}
+        for number, stage in enumerate(stages, start=1):
+            for layer in stage:
+                x = layer(x)
+            pyramid_outputs[f"P{number}"] = x
+        super().__init__(inputs=images, outputs=x, **kwargs)
+        self.pyramid_outputs = pyramid_outputs
+
+        # Config
+        self.config = {
+            "stage_filters": tuple(stage_filters),
+            "expand_ratio": expand_ratio,
+            "transformer_dims": tuple(transformer_dims),
+            "num_layers": tuple(num_layers),
+            "patch_size": tuple(patch_size),
+            "stem_filters": stem_filters,
+            "num_heads": num_heads,
+            "use_fusion": use_fusion,
+            "output_stride": output_stride,
+            "dropout": dropout,
+            "attention_dropout": attention_dropout,
+            "ffn_dropout": ffn_dropout,
+            "activation": activation,
+            "image_shape": tuple(image_shape),
+            "form": form,
+            "dtype": dtype,
+        }
+
+    @classmethod
+    def from_variant(cls, variant: str, **overrides) -> "MobileViTBackbone":
+        """Builds "mobilevit_xxs", "mobilevit_xs" or "mobilevit_s".
+
+        Args:
+            variant: Name in `mobilevit_keras.models.VARIANTS`.
+            **overrides: Constructor arguments that replace the variant's.
+
+        Raises:
+            ValueError: If the variant is unknown.
+        """
+        return cls(**{**vars(get_variant(variant)), "name": variant, **overrides})
+
+    @property
+    def variant(self) -> str:
+        """Name of the variant with these widths, "custom" where there is none."""
+        widths = ("stage_filters", "expand_ratio", "transformer_dims")
+        return variant_name(*(self.config[name] for name in widths)) or "custom"
+
+    def get_config(self) -> dict:
+        return {**self.config, "name": self.name}
+
+    @classmethod
+    def from_config(cls, config: dict) -> "MobileViTBackbone":
+        return cls(**config)

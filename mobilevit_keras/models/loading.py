@@ -1,0 +1,34 @@
+from pathlib import Path
+
+import keras
+
+from mobilevit_keras.models.image_classifier import MobileViTImageClassifier
+
+
+def load_classifier(path: str | Path) -> MobileViTImageClassifier:
+    """Loads a classifier that `save` has written.
+
+    Args:
+        path: A `.keras` file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is no Keras model, is damaged, or is no MobileViT classifier.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"A model file is needed. Received: {path}, which is none.")
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    # Keras and its readers raise what comes to hand on a file that is cut short or something else.
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise ValueError(
+            f"A model file must be a whole .keras file. Received: {path}: {reason}"
+        ) from error
+    if not isinstance(model, MobileViTImageClassifier):
+        raise ValueError(
+            "A model file must hold a MobileViTImageClassifier. "
+            f"Received: {path}, which holds a {type(model).__name__}."
+        )
+    return model

@@ -1,0 +1,153 @@
+"""What a model costs: parameters, multiply-adds and activations, and what was published of them."""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+
+import keras
+
+from mobilevit_keras.models.image_classifier import MobileViTImageClassifier
+
+
+@dataclasses.dataclass(frozen=True)
+class Statistics:
+    """What one image costs.
+
+    Attributes:
+        parameters: Trainable parameters.
+        multiply_adds: Of convolutions, dense layers and products of two activations.
+        attention_multiply_adds: Of these, the products of two activations.
+        activations: Elements that those operations put out, the measure of arXiv 2003.13678.
+    """
+
+    parameters: int
+    multiply_adds: int
+    attention_multiply_adds: int
+    activations: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """A model's published figures; None where there is none.
+
+    Attributes:
+        size: Side of the image that multiply-adds and accuracy hold for, in pixels.
+        parameters: Trainable parameters with 1000 classes.
+        multiply_adds: For one image.
+        attention_multiply_adds: Of these, the attention products.
+        top1: ImageNet accuracy in percent.
+    """
+
+    size: int
+    parameters: int | None
+    multiply_adds: int | None
+    attention_multiply_adds: int | None
+    top1: float
+
+
+@dataclasses.dataclass(frozen=True)
+class DescribedModel:
+    """A model of the table: how to build it, and what is published of it.
+
+    Attributes:
+        variant: Key of `VARIANTS`; None is MobileNetV2 of width 1.
+        overrides: Arguments of `MobileViTBackbone` that replace the variant's.
+        published: The figures to compare with.
+    """
+
+    variant: str | None
+    overrides: dict
+    published: Published
+
+    def build(self, size: int) -> keras.Model:
+        """Returns the model for 1000 classes and square images of `size` pixels."""
+        shape = (size, size, 3)
+        if self.variant is None:
+            return keras.applications.MobileNetV2(input_shape=shape, weights=None)
+        return MobileViTImageClassifier.from_variant(
+            self.variant, image_shape=shape, **self.overrides
+        )
+
+
+def _patches(sides: tuple[int, int, int], top1: float) -> DescribedModel:
+    published = Published(256, 5_578_632, None, None, top1)
+    return DescribedModel("mobilevit_s", {"patch_size": sides}, published)
+
+
+# arXiv 2110.02178, tables 1 to 4 and 8; the split of its multiply-adds was counted on the authors'
+# code. MobileNetV2: arXiv 1801.04381, table 4.
+DESCRIBED_MODELS = {
+    "mobilevit_xxs": DescribedModel(
+        "mobilevit_xxs", {}, Published(256, 1_272_024, 407_000_000, 78_000_000, 69.0)
+    ),
+    "mobilevit_xs": DescribedModel(
+        "mobilevit_xs", {}, Published(256, 2_317_848, 1_026_000_000, 117_000_000, 74.8)
+    ),
+    "mobilevit_s": DescribedModel(
+        "mobilevit_s", {}, Published(256, 5_578_632, 2_001_000_000, 178_000_000, 78.4)
+    ),
+    "mobilevit_s, patches 3,3,3": _patches((3, 3, 3), 78.5),
+    "mobilevit_s, patches 4,4,4": _patches((4, 4, 4), 77.6),
+    "mobilevit_s, patches 8,4,2": _patches((8, 4, 2), 77.3),
+    "mobilevit_s, no fusion": DescribedModel(
+        "mobilevit_s", {"use_fusion": False}, Published(256, None, None, None, 77.9)
+    ),
+    "mobilenet_v2": DescribedModel(None, {}, Published(224, 3_400_000, 300_000_000, 0, 72.0)),
+}
+"""Rows of the table that `python -m train describe` prints."""
+
+
+def count(model: keras.Model, size: int) -> Statistics:
+    """Counts a model's costs for one square image, on the graph that runs it.
+
+    Additions, norms, activation functions and resizes are left out, as in the published figures.
+
+    Args:
+        model: The model; images are its only input.
+        size: Side of the image in pixels.
+
+    Raises:
+        ValueError: If the model does not take that size.
+
+    Example:
+    >>> images = keras.Input((8, 8, 3))
+    >>> model = keras.Model(images, keras.layers.Conv2D(4, 1)(images))
+    >>> count(model, 8)
+    Statistics(parameters=16, multiply_adds=768, attention_multiply_adds=0, activations=256)
+    """
+    expected = model.inputs[0].shape[1:3]
+    if any(side not in (None, size) for side in expected):
+        raise ValueError(f"The model takes images of {tuple(expected)} pixels. Received: {size}.")
+    counted = list(_operations(model, size))
+    return Statistics(
+        parameters=sum(math.prod(weight.shape) for weight in model.trainable_variables),
+        multiply_adds=sum(outputs * inner for _, outputs, inner in counted),
+        attention_multiply_adds=sum(
+            outputs * inner for is_product, outputs, inner in counted if is_product
+        ),
+        activations=sum(outputs for _, outputs, _ in counted),
+    )
+
+
+def _operations(model: keras.Model, size: int) -> Iterator[tuple[bool, int, int]]:
+    """Yields (is a product of two activations, outputs, multiply-adds of each output)."""
+    import tensorflow as tf
+
+    graph = tf.function(lambda images: model(images, training=False)).get_concrete_function(
+        tf.TensorSpec((1, size, size, *model.inputs[0].shape[3:]), tf.float32)
+    )
+    for operation in graph.graph.get_operations():
+        if operation.type == "Conv2D":
+            height, width, channels, _ = operation.inputs[1].shape
+            yield False, _elements(operation.outputs[0]), height * width * channels
+        elif operation.type == "DepthwiseConv2dNative":
+            height, width = operation.inputs[1].shape[:2]
+            yield False, _elements(operation.outputs[0]), height * width
+        elif operation.type in ("MatMul", "BatchMatMulV2"):
+            transposed = "transpose_a" if operation.type == "MatMul" else "adj_x"
+            inner = operation.inputs[0].shape[-2 if operation.get_attr(transposed) else -1]
+            yield operation.type != "MatMul", _elements(operation.outputs[0]), inner
+
+
+def _elements(tensor) -> int:
+    return math.prod(tensor.shape)

@@ -1,0 +1,214 @@
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mobilevit_keras import MobileViTBackbone, MobileViTImageClassifier, Preprocessing
+from mobilevit_keras.models import VARIANTS, load_classifier
+from tests.tiny import build_tiny
+
+# Of the classifier with 1,000 classes, and of the backbone; published and counted in other ports.
+PARAMETERS = {
+    "mobilevit_xxs": (1_272_024, 924_784),
+    "mobilevit_xs": (2_317_848, 1_895_216),
+    "mobilevit_s": (5_578_632, 4_833_952),
+}
+
+
+def count(weights) -> int:
+    return sum(int(np.prod(weight.shape)) for weight in weights)
+
+
+def test_the_table_of_parameters_is_complete():
+    assert PARAMETERS.keys() == VARIANTS.keys()
+
+
+@pytest.mark.parametrize("variant", PARAMETERS)
+def test_parameters(variant):
+    model = MobileViTImageClassifier.from_variant(variant)
+    found = count(model.trainable_weights), count(model.backbone.trainable_weights)
+    assert found == PARAMETERS[variant]
+    assert model.backbone.variant == variant
+
+
+def test_constants_of_norms_and_places_of_dropout():
+    model = MobileViTImageClassifier.from_variant("mobilevit_xs")
+    layers = list(model._flatten_layers())
+    batch_norms = [x for x in layers if isinstance(x, keras.layers.BatchNormalization)]
+    layer_norms = [x for x in layers if isinstance(x, keras.layers.LayerNormalization)]
+    assert {(x.epsilon, x.momentum) for x in batch_norms} == {(1e-5, 0.9)}
+    assert {x.epsilon for x in layer_norms} == {1e-5}
+    assert len(layer_norms) == 2 * (2 + 4 + 3) + 3
+    rates = [x.rate for x in layers if isinstance(x, keras.layers.Dropout)]
+    # Two of 0.1 in each transformer layer, attention and hidden ones of 0, and the classifier's.
+    assert sorted(rates) == [0.0] * 18 + [0.1] * 19
+    xxs = MobileViTBackbone.from_variant("mobilevit_xxs")
+    assert {x.rate for x in xxs._flatten_layers() if isinstance(x, keras.layers.Dropout)} == {
+        0.0,
+        0.05,
+    }
+
+
+@pytest.mark.parametrize("output_stride, strides", [(32, 32), (16, 16), (8, 8)])
+def test_pyramid_outputs(output_stride, strides):
+    backbone = MobileViTBackbone.from_variant(
+        "mobilevit_xxs", image_shape=(64, 96, 3), output_stride=output_stride
+    )
+    shapes = {name: tuple(x.shape[1:]) for name, x in backbone.pyramid_outputs.items()}
+    expected = {}
+    for level, filters in enumerate((16, 24, 48, 64, 80), start=1):
+        stride = min(2**level, strides)
+        expected[f"P{level}"] = (64 // stride, 96 // stride, filters)
+    assert shapes == expected
+
+
+def test_output_stride_8_dilates_only_stage_5s_depthwise_convolution():
+    backbone = MobileViTBackbone.from_variant("mobilevit_xxs", output_stride=8)
+    dilated = [
+        layer.path if hasattr(layer, "path") else layer.name
+        for layer in backbone._flatten_layers()
+        if getattr(layer, "dilation_rate", 1) not in (1, (1, 1))
+        and isinstance(layer, keras.layers.DepthwiseConv2D)
+    ]
+    assert len(dilated) == 1
+    assert backbone.get_layer("stage5_0").dilation_rate == 2
+
+
+@pytest.mark.parametrize("patch_size", [(2, 2, 2), (3, 3, 3), (4, 4, 4), (8, 4, 2)])
+def test_patch_sizes_of_the_paper_share_their_weights(rng, patch_size):
+    model = MobileViTImageClassifier.from_variant("mobilevit_xxs", 5, patch_size=patch_size)
+    assert count(model.trainable_weights) == 1_272_024 - 995 * 321
+    assert model(rng.random((1, 96, 64, 3), "float32")).shape == (1, 5)
+
+
+@pytest.mark.parametrize("height, width", [(32, 32), (33, 95), (160, 224)])
+def test_any_size_from_32(rng, height, width):
+    logits = build_tiny()(rng.random((2, height, width, 3), "float32"))
+    assert logits.shape == (2, 3)
+    assert np.isfinite(logits).all()
+
+
+def test_one_trace_of_a_training_step_serves_all_sizes(rng):
+    model = build_tiny()
+    traces = []
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3))])
+    def step(images):
+        traces.append(None)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(model(images, training=True) ** 2)
+        return tape.gradient(loss, model.trainable_weights)
+
+    for batch, height, width in [(4, 32, 32), (2, 48, 40), (1, 33, 95)]:
+        gradients = step(rng.random((batch, height, width, 3), "float32"))
+        assert all(np.isfinite(g).all() for g in gradients)
+    assert len(traces) == 1
+
+
+def test_save_and_load_give_equal_outputs(rng, tmp_path):
+    model = build_tiny(4, class_names=["a", "b", "c", "ä"], activation="hard_swish")
+    model.save(tmp_path / "model.keras")
+    loaded = load_classifier(tmp_path / "model.keras")
+    x = rng.random((2, 64, 48, 3), "float32")
+    np.testing.assert_array_equal(loaded(x), model(x))
+    assert loaded.get_config() == model.get_config()
+    assert loaded.class_names == ("a", "b", "c", "ä")
+    assert loaded.preprocessing == Preprocessing(288, 256, "bilinear")
+    assert loaded.backbone.pyramid_outputs["P3"].shape[-1] == 16
+
+
+def test_mixed_float16_answers_in_float32(rng):
+    model = build_tiny(dtype="mixed_float16")
+    plain = build_tiny()
+    x = rng.random((2, 64, 64, 3), "float32")
+    logits = model(x)
+    assert logits.dtype == "float32"
+    np.testing.assert_allclose(logits, plain(x), atol=0.05)
+
+
+def test_gradients_reach_every_weight_in_mixed_float16(rng):
+    model = build_tiny(dtype="mixed_float16")
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(model(rng.random((2, 32, 32, 3), "float32"), training=True) ** 2)
+    for weight, gradient in zip(
+        model.trainable_weights, tape.gradient(loss, model.trainable_weights), strict=True
+    ):
+        assert gradient is not None and np.isfinite(gradient).all(), weight.path
+
+
+def test_the_jax_backend_gives_the_same_logits(rng, tmp_path):
+    model = build_tiny()
+    model.save(tmp_path / "model.keras")
+    images = {"even": rng.random((2, 64, 64, 3), "f"), "odd": rng.random((2, 40, 56, 3), "f")}
+    np.savez(tmp_path / "images.npz", **images)
+    code = (
+        "import keras, numpy as np, mobilevit_keras.models\n"
+        "assert keras.backend.backend() == 'jax'\n"
+        "model = keras.models.load_model('model.keras')\n"
+        "images = np.load('images.npz')\n"
+        "np.savez('logits.npz', **{k: np.asarray(model(images[k])) for k in images})\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        check=True,
+        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
+    )
+    logits = np.load(tmp_path / "logits.npz")
+    for name, x in images.items():
+        np.testing.assert_allclose(logits[name], model(x), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"variant": "mobilevit_m"}, "must be one of .* Received: 'mobilevit_m'"),
+        ({"num_classes": 0}, "`num_classes` must be at least 1. Received: 0"),
+        ({"num_classes": 2, "class_names": ["a"]}, "Received: 1 names, num_classes=2"),
+        ({"output_stride": 4}, r"must be one of \[8, 16, 32\]. Received: 4"),
+        ({"image_shape": (31, 64, 3)}, r"at least 32 pixels. Received: \(31, 64, 3\)"),
+        ({"image_shape": (64, 64, 1)}, r"must be \(H, W, 3\). Received: \(64, 64, 1\)"),
+        ({"patch_size": (2, 2)}, r"`patch_size` must hold 3 numbers. Received: \(2, 2\)"),
+        ({"form": "folded"}, "`form` must be one of"),
+        ({"preprocessing": {"short_side": 200}}, "crop_size=256, short_side=200"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        MobileViTImageClassifier.from_variant(**{"variant": "mobilevit_xxs", **arguments})
+
+
+class TestLoading:
+    def test_no_file(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match="model.keras"):
+            load_classifier(tmp_path / "model.keras")
+
+    def test_another_model(self, tmp_path):
+        inputs = keras.Input((3,))
+        keras.Model(inputs, keras.layers.Dense(2)(inputs)).save(tmp_path / "other.keras")
+        with pytest.raises(ValueError, match="other.keras.* Functional"):
+            load_classifier(tmp_path / "other.keras")
+
+    @pytest.mark.parametrize("part", [0.0, 0.5, 0.99])
+    def test_a_file_cut_short(self, tmp_path, part):
+        build_tiny().save(tmp_path / "model.keras")
+        contents = (tmp_path / "model.keras").read_bytes()
+        (tmp_path / "cut.keras").write_bytes(contents[: int(part * len(contents))])
+        with pytest.raises(ValueError, match="cut.keras"):
+            load_classifier(tmp_path / "cut.keras")
+
+
+def test_the_package_imports_nothing_heavy_by_itself():
+    heavy = ("keras_cv", "tensorflow_datasets", "tensorflowjs", "sklearn", "tensorflow", "keras")
+    # Keras itself imports scikit-learn and TensorFlow as soon as a model is wanted.
+    code = (
+        f"import sys, mobilevit_keras; print([name for name in {heavy} if name in sys.modules])\n"
+        "mobilevit_keras.MobileViTImageClassifier\n"
+        f"print([name for name in {heavy[:3]} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["[]", "[]"]
