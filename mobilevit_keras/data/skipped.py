@@ -1,0 +1,84 @@
+"""Images that cannot be read: counted and named, or the reason to stop."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+from mobilevit_keras.data.sources import Source
+
+
+@dataclasses.dataclass
+class SkippedImages:
+    """The images that could not be read, or the refusal of the first one.
+
+    Attributes:
+        strict: Whether an unreadable image is an error.
+        limit: How many names are kept.
+        failure: What was wrong when the reading was stopped.
+    """
+
+    strict: bool = False
+    limit: int = 10
+    failure: ValueError | None = None
+    _seen: set[str] = dataclasses.field(default_factory=set, repr=False)
+    _names: list[str] = dataclasses.field(default_factory=list, repr=False)
+
+    @property
+    def count(self) -> int:
+        """Number of distinct images skipped so far."""
+        return len(self._seen)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The first names, in the order in which they were met."""
+        return tuple(self._names)
+
+    def add(self, name: str) -> None:
+        """Counts an image once, however often it is met.
+
+        Raises:
+            ValueError: If `strict`.
+        """
+        if self.strict:
+            self.stop(f"Every image must be readable. Received: {name}.")
+        if name not in self._seen:
+            self._seen.add(name)
+            if len(self._names) < self.limit:
+                self._names.append(name)
+
+    def stop(self, message: str) -> None:
+        """Raises a ValueError and remembers it for `clear_errors`."""
+        self.failure = ValueError(message)
+        raise self.failure
+
+    def __str__(self) -> str:
+        if not self._seen:
+            return "no unreadable images"
+        more = ", …" if self.count > len(self._names) else ""
+        return f"{self.count} unreadable image(s) skipped: {', '.join(self._names)}{more}"
+
+
+@contextlib.contextmanager
+def clear_errors(source: Source, skipped: SkippedImages) -> Iterator[None]:
+    """Turns TensorFlow's errors about a source's data into a ValueError that names a file.
+
+    TensorFlow wraps what goes wrong inside of a dataset into errors of its own, with the traceback
+    in their text. Code that iterates (`fit` and `evaluate` included) goes inside of this block.
+
+    Args:
+        source: The source that the dataset reads.
+        skipped: What the dataset was given to note unreadable images.
+
+    Raises:
+        ValueError: In place of a `tf.errors.OpError` that the data caused; others pass through.
+    """
+    skipped.failure = None
+    try:
+        yield
+    except tf.errors.OpError as error:
+        message = str(skipped.failure) if skipped.failure else source.diagnose(error)
+        if message is None:
+            raise
+        raise ValueError(message) from error

@@ -1,0 +1,36 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from mobilevit_keras.data.pipeline import TrainingPipeline
+from mobilevit_keras.data.preview import preview
+from mobilevit_keras.data.scales import Schedule
+from tests.data.images import NumberedImages
+
+SCHEDULE = Schedule(sizes=(32, 64), base_size=64, batch_size=4)
+
+
+@pytest.mark.parametrize("augmentation", ["basic", "advanced"])
+def test_sheet_shows_each_batch_at_its_size(tmp_path, augmentation):
+    source = NumberedImages(40)
+    pipeline = TrainingPipeline(source, SCHEDULE, augmentation=augmentation)
+    path = tmp_path / "pictures" / "sheet.png"
+    preview(pipeline, path, num_batches=2, images_per_batch=3)
+    sheet = np.asarray(Image.open(path))
+    sizes = SCHEDULE.epoch(0, 40).heights[:2]
+    assert sheet.shape == (8 + sum(size + 36 + 8 for size in sizes), 8 + 3 * (max(sizes) + 8), 3)
+    if augmentation == "basic":
+        ((images, labels),) = list(pipeline.epoch(0).take(1))
+        top, size = 8 + 18, sizes[0]
+        for index in range(3):
+            left = 8 + index * (size + 8)
+            assert (sheet[top : top + size, left : left + size] == int(labels[index])).all()
+
+
+def test_bad_arguments(tmp_path):
+    pipeline = TrainingPipeline(NumberedImages(40), SCHEDULE)
+    with pytest.raises(ValueError, match="num_batches=0"):
+        preview(pipeline, tmp_path / "sheet.png", 0)
+    with pytest.raises(ValueError, match="known extension.*sheet.xyz"):
+        preview(pipeline, tmp_path / "sheet.xyz")
+    assert not list(tmp_path.iterdir())
