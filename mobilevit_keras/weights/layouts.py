@@ -1,0 +1,276 @@
+"""The one table of names: every Keras layer and what three other implementations call it."""
+
+import dataclasses
+from collections.abc import Iterator
+
+CVNETS = "cvnets"
+HUGGING_FACE = "huggingface"
+TIMM = "timm"
+
+RGB = "rgb"
+BGR = "bgr"
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How an implementation names tensors, and how its published weights want images.
+
+    Attributes:
+        title: What a person calls it.
+        column: Its column in the tables below.
+        conv: Suffix of the convolution in a convolution with batch norm.
+        norm: Suffix of the batch norm there.
+        channel_order: Order of the stem's input channels in the published weights.
+        short_side, crop_size, interpolation: Evaluation preprocessing of the published weights.
+    """
+
+    title: str
+    column: int
+    conv: str
+    norm: str
+    channel_order: str
+    short_side: int
+    crop_size: int
+    interpolation: str
+
+
+LAYOUTS = {
+    CVNETS: Layout(
+        title="CVNets",
+        column=0,
+        conv=".block.conv",
+        norm=".block.norm",
+        channel_order=BGR,
+        short_side=288,
+        crop_size=256,
+        interpolation="bilinear",
+    ),
+    HUGGING_FACE: Layout(
+        title="Hugging Face",
+        column=1,
+        conv=".convolution",
+        norm=".normalization",
+        channel_order=BGR,
+        short_side=288,
+        crop_size=256,
+        interpolation="bilinear",
+    ),
+    TIMM: Layout(
+        title="timm",
+        column=2,
+        conv=".conv",
+        norm=".bn",
+        channel_order=RGB,
+        # timm keeps the central 0.9: 256 / 0.9 = 284.4.
+        short_side=284,
+        crop_size=256,
+        interpolation="bicubic",
+    ),
+}
+
+ENCODER_PREFIX = "encoder."
+"""What CVNets puts before the backbone's names in a segmentation or detection model."""
+
+CLASSIFICATION = "classification"
+SEGMENTATION = "segmentation"
+DETECTION = "detection"
+
+# Kinds of tensor, by what has to be done to their axes.
+CONV_KERNEL = "convolution kernel"
+DEPTHWISE_KERNEL = "depthwise kernel"
+DENSE_KERNEL = "dense kernel"
+VECTOR = "vector"
+
+# Kinds of row.
+CONV_NORM = "convolution and batch norm"
+DEPTHWISE_NORM = "depthwise convolution and batch norm"
+CONV = "convolution without bias"
+CONV_BIAS = "convolution with bias"
+DENSE = "dense layer with bias"
+LAYER_NORM = "layer norm"
+
+_KERNELS = {
+    CONV_NORM: CONV_KERNEL,
+    DEPTHWISE_NORM: DEPTHWISE_KERNEL,
+    CONV: CONV_KERNEL,
+    CONV_BIAS: CONV_KERNEL,
+    DENSE: DENSE_KERNEL,
+}
+_LAYER_NORM_VARIABLES = (("gamma", "weight"), ("beta", "bias"))
+_BATCH_NORM_VARIABLES = (
+    *_LAYER_NORM_VARIABLES,
+    ("moving_mean", "running_mean"),
+    ("moving_variance", "running_var"),
+)
+UPDATES_COUNTER = "num_batches_tracked"
+"""PyTorch's count of a batch norm's updates, which nothing computes with."""
+
+# Columns: Keras layer, kind, then the names in CVNets, Hugging Face and timm, None where the
+# implementation has no such model. "@i" after a name: the i-th third of that tensor's rows.
+# n counts stages from 1 and m from 0, b blocks, j transformer layers, L how many there are.
+_STEM = (("stem", CONV_NORM, "conv_1", "mobilevit.conv_stem", "stem"),)
+_INVERTED_RESIDUAL = (
+    ("/expand", CONV_NORM, ".block.exp_1x1", ".expand_1x1", ".conv1_1x1"),
+    ("/depthwise", DEPTHWISE_NORM, ".block.conv_3x3", ".conv_3x3", ".conv2_kxk"),
+    ("/project", CONV_NORM, ".block.red_1x1", ".reduce_1x1", ".conv3_1x1"),
+)
+_EARLY_STAGE = ("stage{n}_{b}", "layer_{n}.{b}", "mobilevit.encoder.layer.{m}.layer.{b}",
+                "stages.{m}.{b}")  # fmt: skip
+_DOWNSAMPLING = ("stage{n}_0", "layer_{n}.0", "mobilevit.encoder.layer.{m}.downsampling_layer",
+                 "stages.{m}.0")  # fmt: skip
+_BLOCK = ("stage{n}_1", "layer_{n}.1", "mobilevit.encoder.layer.{m}", "stages.{m}.1")
+_BLOCK_CONVOLUTIONS = (
+    ("/local_3x3", CONV_NORM, ".local_rep.conv_3x3", ".conv_kxk", ".conv_kxk"),
+    ("/local_1x1/conv", CONV, ".local_rep.conv_1x1.block.conv", ".conv_1x1.convolution",
+     ".conv_1x1"),
+    ("/norm", LAYER_NORM, ".global_rep.{L}", ".layernorm", ".norm"),
+    ("/project", CONV_NORM, ".conv_proj", ".conv_projection", ".conv_proj"),
+    ("/fuse", CONV_NORM, ".fusion", ".fusion", ".conv_fusion"),
+)  # fmt: skip
+_TRANSFORMER = ("/transformer_{j}", ".global_rep.{j}", ".transformer.layer.{j}", ".transformer.{j}")
+_TRANSFORMER_LAYERS = (
+    ("/attention_norm", LAYER_NORM, ".pre_norm_mha.0", ".layernorm_before", ".norm1"),
+    ("/query", DENSE, ".pre_norm_mha.1.qkv_proj@0", ".attention.attention.query", ".attn.qkv@0"),
+    ("/key", DENSE, ".pre_norm_mha.1.qkv_proj@1", ".attention.attention.key", ".attn.qkv@1"),
+    ("/value", DENSE, ".pre_norm_mha.1.qkv_proj@2", ".attention.attention.value", ".attn.qkv@2"),
+    ("/output_dense", DENSE, ".pre_norm_mha.1.out_proj", ".attention.output.dense", ".attn.proj"),
+    ("/ffn_norm", LAYER_NORM, ".pre_norm_ffn.0", ".layernorm_after", ".norm2"),
+    ("/ffn_expand", DENSE, ".pre_norm_ffn.1", ".intermediate.dense", ".mlp.fc1"),
+    ("/ffn_project", DENSE, ".pre_norm_ffn.4", ".output.dense", ".mlp.fc2"),
+)
+_CLASSIFIER = (
+    ("head/expand", CONV_NORM, "conv_1x1_exp", "mobilevit.conv_1x1_exp", "final_conv"),
+    ("head/classifier", DENSE, "classifier.fc", "classifier", "head.fc"),
+)
+_SEGMENTATION_HEAD = (
+    *((f"head/aspp_{i}", CONV_NORM, f"seg_head.aspp.aspp_layer.convs.{i}",
+       f"segmentation_head.aspp.convs.{i}", None) for i in range(4)),
+    ("head/aspp_pool", CONV_NORM, "seg_head.aspp.aspp_layer.convs.4.aspp_pool.conv_1x1",
+     "segmentation_head.aspp.convs.4.conv_1x1", None),
+    ("head/aspp_project", CONV_NORM, "seg_head.aspp.aspp_layer.project",
+     "segmentation_head.aspp.project", None),
+    ("head/classifier", CONV_BIAS, "seg_head.classifier.classifier.block.conv",
+     "segmentation_head.classifier.convolution", None),
+)  # fmt: skip
+_DETECTION_HEAD = (
+    *(row for stride in (64, 128, 256) for row in (
+        (f"extra_{stride}/depthwise", DEPTHWISE_NORM, f"extra_layers.os_{stride}.dw_conv",
+         None, None),
+        (f"extra_{stride}/pointwise", CONV_NORM, f"extra_layers.os_{stride}.pw_conv", None, None),
+    )),
+    ("extra_global/conv", CONV_BIAS, "extra_layers.os_-1.1.block.conv", None, None),
+    *((f"head_{i}/project", CONV_NORM, f"ssd_heads.{i}.proj_layer", None, None) for i in range(2)),
+    *(row for i in range(5) for row in (
+        (f"head_{i}/depthwise", DEPTHWISE_NORM, f"ssd_heads.{i}.loc_cls_layer.dw_conv", None, None),
+        (f"head_{i}/pointwise/conv", CONV_BIAS, f"ssd_heads.{i}.loc_cls_layer.pw_conv.block.conv",
+         None, None),
+    )),
+    ("head_5/pointwise/conv", CONV_BIAS, "ssd_heads.5.loc_cls_layer.block.conv", None, None),
+)  # fmt: skip
+_HEADS = {
+    CLASSIFICATION: _CLASSIFIER,
+    SEGMENTATION: _SEGMENTATION_HEAD,
+    DETECTION: _DETECTION_HEAD,
+}
+_PARTS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One Keras variable and the tensor, or the part of a tensor, that holds its values.
+
+    Attributes:
+        variable: Path of the Keras variable, such as "stem/conv/kernel".
+        tensor: Name of the foreign tensor.
+        kind: One of the kinds of tensor above.
+        part: Which of `parts` equal parts along the first axis.
+        parts: Number of variables that the tensor holds.
+    """
+
+    variable: str
+    tensor: str
+    kind: str
+    part: int = 0
+    parts: int = 1
+
+
+def _joined(prefix: tuple[str, ...], rows: tuple, **numbers: int) -> Iterator[tuple]:
+    """Puts the four names in `prefix` before those of each row and fills the numbers in."""
+    for keras_name, kind, *names in rows:
+        joined = [
+            (start + end).format(**numbers)
+            for start, end in zip(prefix, (keras_name, *names), strict=True)
+        ]
+        yield joined[0], kind, *joined[1:]
+
+
+def _backbone_rows(num_layers: tuple[int, ...]) -> Iterator[tuple]:
+    yield from _STEM
+    for n, blocks in ((1, 1), (2, 3)):
+        for b in range(blocks):
+            yield from _joined(_EARLY_STAGE, _INVERTED_RESIDUAL, n=n, m=n - 1, b=b)
+    for n, layers in zip((3, 4, 5), num_layers, strict=True):
+        numbers = {"n": n, "m": n - 1, "L": layers}
+        yield from _joined(_DOWNSAMPLING, _INVERTED_RESIDUAL, **numbers)
+        yield from _joined(_BLOCK, _BLOCK_CONVOLUTIONS, **numbers)
+        for j in range(layers):
+            prefix = tuple(start + end for start, end in zip(_BLOCK, _TRANSFORMER, strict=True))
+            yield from _joined(prefix, _TRANSFORMER_LAYERS, **numbers, j=j)
+
+
+def _row_entries(layer: str, kind: str, name: str, layout: Layout) -> Iterator[Entry]:
+    name, _, part = name.partition("@")
+    place = {"part": int(part), "parts": _PARTS} if part else {}
+    if kind == LAYER_NORM:
+        for variable, tensor in _LAYER_NORM_VARIABLES:
+            yield Entry(f"{layer}/{variable}", f"{name}.{tensor}", VECTOR)
+    elif kind in (CONV_NORM, DEPTHWISE_NORM):
+        yield Entry(f"{layer}/conv/kernel", f"{name}{layout.conv}.weight", _KERNELS[kind])
+        for variable, tensor in _BATCH_NORM_VARIABLES:
+            yield Entry(f"{layer}/norm/{variable}", f"{name}{layout.norm}.{tensor}", VECTOR)
+    else:
+        yield Entry(f"{layer}/kernel", f"{name}.weight", _KERNELS[kind], **place)
+        if kind != CONV:
+            yield Entry(f"{layer}/bias", f"{name}.bias", VECTOR, **place)
+
+
+def tasks(layout: str) -> tuple[str, ...]:
+    """Returns the tasks that an implementation has models for."""
+    column = 2 + LAYOUTS[layout].column
+    return tuple(task for task, rows in _HEADS.items() if rows[-1][column] is not None)
+
+
+def table(
+    layout: str, num_layers: tuple[int, ...] = (2, 4, 3), task: str = CLASSIFICATION
+) -> list[Entry]:
+    """Returns an entry for every variable of a Keras model; the first is the stem's kernel.
+
+    Args:
+        layout: "cvnets", "huggingface" or "timm".
+        num_layers: Transformer layers of stages 3 to 5.
+        task: One of the layout's `tasks`.
+
+    Raises:
+        ValueError: If the implementation has no such model.
+    """
+    described = LAYOUTS[layout]
+    if task not in tasks(layout):
+        raise ValueError(
+            f"`task` must be one of {described.title}'s: {tasks(layout)}. Received: {task!r}."
+        )
+    prefix = ENCODER_PREFIX if layout == CVNETS and task != CLASSIFICATION else ""
+    entries = []
+    for rows, start in ((_backbone_rows(num_layers), prefix), (_HEADS[task], "")):
+        for layer, kind, *names in rows:
+            entries.extend(_row_entries(layer, kind, start + names[described.column], described))
+    return entries
+
+
+def batch_norm_counters(entries: list[Entry]) -> list[str]:
+    """Returns the names of the update counters that PyTorch keeps beside the batch norms."""
+    ending = "running_mean"
+    return [
+        entry.tensor.removesuffix(ending) + UPDATES_COUNTER
+        for entry in entries
+        if entry.tensor.endswith(ending)
+    ]

@@ -1,0 +1,326 @@
+"""Checkpoints of CVNets, Hugging Face and timm to Keras models, and back."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from mobilevit_keras.files import atomic_path
+from mobilevit_keras.layers import TRAINING
+from mobilevit_keras.models import VARIANTS, MobileViTImageClassifier, Preprocessing, get_variant
+from mobilevit_keras.weights import layouts
+from mobilevit_keras.weights.checkpoint_file import open_checkpoint
+from mobilevit_keras.weights.imagenet import imagenet_class_names
+from mobilevit_keras.weights.layouts import Entry
+from mobilevit_keras.weights.tensors import Tensor
+
+_LISTED = 20
+_STEM_KERNEL = "stem/conv/kernel"
+# Entries of our own among the texts of a safetensors file.
+_CLASS_NAMES = "class_names"
+_PREPROCESSING = "preprocessing"
+
+
+def to_keras(value: np.ndarray, kind: str) -> np.ndarray:
+    """Returns a PyTorch tensor with its axes in Keras's order."""
+    if kind == layouts.CONV_KERNEL:
+        # (out, in, height, width) -> (height, width, in, out)
+        return value.transpose(2, 3, 1, 0)
+    if kind == layouts.DEPTHWISE_KERNEL:
+        # (channels, 1, height, width) -> (height, width, channels, 1)
+        return value.transpose(2, 3, 0, 1)
+    if kind == layouts.DENSE_KERNEL:
+        # (out, in) -> (1, 1, in, out), because dense layers over tokens are 1x1 convolutions
+        return value.T[None, None]
+    return value
+
+
+def to_torch(value: np.ndarray, kind: str) -> np.ndarray:
+    """Returns a Keras variable's values with their axes in PyTorch's order."""
+    if kind == layouts.CONV_KERNEL:
+        # (height, width, in, out) -> (out, in, height, width)
+        return value.transpose(3, 2, 0, 1)
+    if kind == layouts.DEPTHWISE_KERNEL:
+        # (height, width, channels, 1) -> (channels, 1, height, width)
+        return value.transpose(2, 3, 0, 1)
+    if kind == layouts.DENSE_KERNEL:
+        # (1, 1, in, out) -> (out, in)
+        return value[0, 0].T
+    return value
+
+
+def torch_shapes(variables: Mapping[str, keras.Variable], entries: Iterable[Entry]) -> dict:
+    """Returns the shape that each foreign tensor must have, by name."""
+    shapes = {}
+    for entry in entries:
+        # A broadcast array has a shape and no memory.
+        shape = np.broadcast_to(np.float32(0), variables[entry.variable].shape)
+        rows, *rest = to_torch(shape, entry.kind).shape
+        shapes[entry.tensor] = (rows * entry.parts, *rest)
+    return shapes
+
+
+def detect(tensors: Mapping[str, Tensor]) -> tuple[str, str]:
+    """Returns the layout and the task that the tensors' names are of.
+
+    The task is "classification" where the last tensor of every head is missing.
+
+    Raises:
+        ValueError: If there is no stem by the name of any layout.
+    """
+    for layout in layouts.LAYOUTS:
+        tables = {task: layouts.table(layout, task=task) for task in layouts.tasks(layout)}
+        for task, entries in tables.items():
+            if entries[0].tensor in tensors and entries[-1].tensor in tensors:
+                return layout, task
+        if tables[layouts.CLASSIFICATION][0].tensor in tensors:
+            return layout, layouts.CLASSIFICATION
+    titles = ", ".join(layout.title for layout in layouts.LAYOUTS.values())
+    names = ", ".join(sorted(tensors)[:3])
+    raise ValueError(
+        f"A checkpoint must hold a MobileViT in the layout of one of {titles}. "
+        f"Received: {len(tensors)} tensors, named {names}, …"
+    )
+
+
+def load_checkpoint(
+    path: str | Path, *, variant: str | None = None, channel_order: str | None = None
+) -> MobileViTImageClassifier:
+    """Opens a classifier's checkpoint of CVNets, Hugging Face or timm as a Keras model.
+
+    The layout is found from the names, the variant and the number of classes from the shapes. A
+    classifier of 1,000 classes gets ImageNet's names.
+
+    Args:
+        path: A `.pt`, `.pth`, `.bin` or `.safetensors` file. Nothing in it is executed.
+        variant: The variant it has to be of; any by default.
+        channel_order: "rgb" or "bgr": what the checkpoint's stem wants, where that is not what the
+            layout's published weights want. The Keras model always wants RGB.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged or unsafe, or if any tensor is missing, left over or of
+            the wrong shape; the message lists them.
+
+    Example:
+    >>> load_checkpoint("none.pt")
+    Traceback (most recent call last):
+    FileNotFoundError: A checkpoint must be an existing file. Received: none.pt.
+    """
+    if channel_order not in (None, layouts.RGB, layouts.BGR):
+        raise ValueError(f'`channel_order` must be "rgb" or "bgr". Received: {channel_order!r}.')
+    if variant is not None:
+        get_variant(variant)
+    try:
+        with open_checkpoint(path) as (tensors, texts):
+            return _ported(tensors, texts, variant, channel_order)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _ported(
+    tensors: Mapping[str, Tensor],
+    texts: Mapping[str, str],
+    variant: str | None,
+    channel_order: str | None,
+) -> MobileViTImageClassifier:
+    name, task = detect(tensors)
+    layout = layouts.LAYOUTS[name]
+    if task != layouts.CLASSIFICATION:
+        raise ValueError(
+            "The checkpoint must be a classifier's. "
+            f"Received: one for {task} in {layout.title}'s layout."
+        )
+    entries = layouts.table(name)
+    _check_names(tensors, entries)
+    found, exact = _closest_variant(tensors, entries)
+    if variant is None:
+        variant = found
+    elif exact and variant != found:
+        raise ValueError(
+            f"`variant` must be that of the checkpoint, {found!r}. Received: {variant!r}."
+        )
+    num_classes = _rows(tensors[entries[-1].tensor])
+    class_names, preprocessing = _stored(texts)
+    if class_names is None and num_classes == len(imagenet_class_names()):
+        class_names = imagenet_class_names()
+    model = MobileViTImageClassifier.from_variant(
+        variant,
+        num_classes,
+        class_names=class_names,
+        preprocessing=preprocessing
+        or Preprocessing(layout.short_side, layout.crop_size, layout.interpolation),
+    )
+    assign(model, tensors, entries, (channel_order or layout.channel_order) == layouts.BGR)
+    return model
+
+
+def _rows(tensor: Tensor) -> int:
+    """Length of the first axis, at least 1."""
+    return max(1, *tensor.shape[:1])
+
+
+def _closest_variant(tensors: Mapping[str, Tensor], entries: list[Entry]) -> tuple[str, bool]:
+    """Returns the variant that shares most widths with the tensors, and whether it shares all."""
+    by_variable = {entry.variable: tensors[entry.tensor] for entry in entries}
+    stages = [f"stage{n}_0/project/conv/kernel" for n in range(1, 6)]
+    transformers = [f"stage{n}_1/local_1x1/conv/kernel" for n in range(3, 6)]
+    widths = [_rows(by_variable[name]) for name in stages + transformers]
+
+    def shared(name: str) -> int:
+        variant = VARIANTS[name]
+        wanted = (*variant.stage_filters, *variant.transformer_dims)
+        return sum(a == b for a, b in zip(widths, wanted, strict=True))
+
+    closest = max(VARIANTS, key=shared)
+    return closest, shared(closest) == len(widths)
+
+
+def _stored(texts: Mapping[str, str]) -> tuple[tuple[str, ...] | None, Preprocessing | None]:
+    """Returns the class names and the preprocessing that `save_checkpoint` wrote, if it did."""
+    names = json.loads(texts[_CLASS_NAMES]) if _CLASS_NAMES in texts else None
+    if names is not None and not (
+        isinstance(names, list) and all(isinstance(name, str) for name in names)
+    ):
+        raise ValueError(f"`{_CLASS_NAMES}` must be a list of texts. Received: {names!r}.")
+    if _PREPROCESSING not in texts:
+        return names, None
+    try:
+        return names, Preprocessing(**json.loads(texts[_PREPROCESSING]))
+    except TypeError as error:
+        raise ValueError(
+            f"`{_PREPROCESSING}` must hold its fields. Received: {texts[_PREPROCESSING]}."
+        ) from error
+
+
+def _listing(title: str, lines: Iterable[str]) -> str:
+    lines = sorted(lines)
+    if not lines:
+        return ""
+    more = [f"and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
+    return f" {title}: {', '.join(lines[:_LISTED] + more)}."
+
+
+def _check_names(tensors: Mapping[str, Tensor], entries: list[Entry]) -> None:
+    expected = {entry.tensor for entry in entries}
+    missing = expected - tensors.keys()
+    left_over = tensors.keys() - expected - set(layouts.batch_norm_counters(entries))
+    if missing or left_over:
+        raise ValueError(
+            "A checkpoint must hold the tensors of a MobileViT classifier and no others. "
+            f"Received: {len(missing)} missing, {len(left_over)} left over."
+            + _listing("Missing", missing)
+            + _listing("Left over", left_over)
+        )
+
+
+def assign(
+    model: keras.Model, tensors: Mapping[str, Tensor], entries: list[Entry], flip_channels: bool
+) -> None:
+    """Gives every variable of a model its values, or none any.
+
+    Args:
+        model: A model whose variables' paths are those of the entries.
+        tensors: Foreign tensors by name.
+        entries: See `layouts.table`.
+        flip_channels: Whether the stem's input channels are reversed.
+
+    Raises:
+        ValueError: If the variables are not the entries', or a tensor has the wrong shape.
+    """
+    variables = {variable.path: variable for variable in model.weights}
+    named = {entry.variable for entry in entries}
+    if named != variables.keys():
+        raise ValueError(
+            "The model's variables must be those of the table of names. Received:"
+            + _listing("Without a name", variables.keys() - named)
+            + _listing("Without a variable", named - variables.keys())
+        )
+    shapes = torch_shapes(variables, entries)
+    wrong = [
+        f"{name} {list(tensors[name].shape)} instead of {list(shape)}"
+        for name, shape in shapes.items()
+        if tensors[name].shape != shape
+    ]
+    if wrong:
+        raise ValueError(
+            f"A checkpoint's tensors must have the shapes of {model.name}'s."
+            f" Received: {len(wrong)} of other shapes." + _listing("Wrong shape", wrong)
+        )
+    for entry in entries:
+        value = tensors[entry.tensor].read()
+        rows = value.shape[0] // entry.parts
+        value = to_keras(value[entry.part * rows : (entry.part + 1) * rows], entry.kind)
+        if flip_channels and entry.variable == _STEM_KERNEL:
+            value = value[:, :, ::-1]
+        variables[entry.variable].assign(np.ascontiguousarray(value, "float32"))
+
+
+def save_checkpoint(model: MobileViTImageClassifier, path: str | Path, layout: str) -> None:
+    """Writes a model's weights for timm or transformers, as a safetensors file.
+
+    Class names and preprocessing go with it, so that `load_checkpoint` finds them again.
+
+    Args:
+        model: A classifier in its training form, as the paper has it but for its widths.
+        path: The `.safetensors` file to write.
+        layout: "timm", "huggingface" or "cvnets".
+
+    Raises:
+        ValueError: If the layout is unknown or the other libraries have no such model.
+        OSError: If the file cannot be written.
+    """
+    import safetensors.numpy
+
+    if layout not in layouts.LAYOUTS:
+        raise ValueError(f"`layout` must be one of {list(layouts.LAYOUTS)}. Received: {layout!r}.")
+    if not isinstance(model, MobileViTImageClassifier):
+        raise ValueError(
+            f"The model must be a MobileViTImageClassifier. Received: {type(model).__name__}."
+        )
+    _check_expressible(model)
+    entries = layouts.table(layout)
+    variables = {variable.path: variable for variable in model.weights}
+    parts: dict[str, list[np.ndarray]] = {}
+    for entry in entries:
+        value = variables[entry.variable].numpy()
+        if entry.variable == _STEM_KERNEL and layouts.LAYOUTS[layout].channel_order == layouts.BGR:
+            value = value[:, :, ::-1]
+        parts.setdefault(entry.tensor, []).append(to_torch(value, entry.kind))
+    tensors = {
+        name: np.ascontiguousarray(np.concatenate(values), "float32")
+        for name, values in parts.items()
+    }
+    # A fresh PyTorch model has them, and strict loading asks for them.
+    for name in layouts.batch_norm_counters(entries):
+        tensors[name] = np.zeros((), "int64")
+    # transformers refuses a file that does not say that its tensors are PyTorch's.
+    texts = {"format": "pt", _PREPROCESSING: json.dumps(vars(model.preprocessing))}
+    if model.class_names is not None:
+        texts[_CLASS_NAMES] = json.dumps(model.class_names)
+    with atomic_path(path) as temporary:
+        safetensors.numpy.save_file(tensors, temporary, texts)
+
+
+def _check_expressible(model: MobileViTImageClassifier) -> None:
+    """Refuses what the other libraries' models cannot be set to."""
+    wanted = {
+        "num_layers": (2, 4, 3),
+        "patch_size": (2, 2, 2),
+        "num_heads": 4,
+        "stem_filters": 16,
+        "use_fusion": True,
+        "output_stride": 32,
+        "activation": "silu",
+        "form": TRAINING,
+    }
+    others = {name: model.backbone.config[name] for name in wanted}
+    others = {name: value for name, value in others.items() if value != wanted[name]}
+    if others:
+        raise ValueError(
+            "The backbone must be as in the paper, because other libraries' is. Received: "
+            + ", ".join(f"{name}={value!r}" for name, value in others.items())
+            + "."
+        )

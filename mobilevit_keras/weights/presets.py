@@ -1,0 +1,218 @@
+"""The one table of published weights, and how they come onto this computer."""
+
+import dataclasses
+import hashlib
+import os
+from pathlib import Path
+
+import keras
+
+from mobilevit_keras.files import atomic_path
+from mobilevit_keras.models import MobileViTImageClassifier, load_classifier
+from mobilevit_keras.weights.porting import load_checkpoint
+
+KERAS_SUFFIX = ".keras"
+
+_CVNETS = "https://docs-assets.developer.apple.com/ml-research/models/cvnets/classification/"
+_HUB = "https://huggingface.co/"
+_LICENCE = "the authors' own licence: https://github.com/apple/ml-cvnets/blob/main/LICENSE"
+_PARTIAL = "partial-"
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """Published weights.
+
+    Attributes:
+        variant: Variant of the model.
+        source: Address of the checkpoint.
+        sha256: The file's hash as its publisher states it, None where that is unknown.
+        megabytes: About how large the file is.
+        top1: Published ImageNet top-1 in percent.
+        num_classes: Number of classes.
+        licence: What the weights may be used for.
+        verified: Whether this project has had the file and found its hash and accuracy right.
+    """
+
+    variant: str
+    source: str
+    sha256: str | None
+    megabytes: float
+    top1: float
+    num_classes: int = 1000
+    licence: str = _LICENCE
+    verified: bool = False
+
+    @property
+    def file_name(self) -> str:
+        """Name of the file in the cache: the source's, told apart from its namesakes'."""
+        owner = self.source.removeprefix(_HUB).split("/")[0] + "-" if _HUB in self.source else ""
+        return f"{owner}{self.variant}{Path(self.source).suffix}"
+
+
+# Tags: cvnets is the authors' file, hf Hugging Face's and timm timm's port of the same training.
+# The hashes are those that the hub states on the files' pages.
+PRESETS = {
+    "mobilevit_xxs.cvnets_in1k": Preset(
+        "mobilevit_xxs", f"{_CVNETS}mobilevit_xxs.pt", None, 5.2, 69.0
+    ),
+    "mobilevit_xs.cvnets_in1k": Preset(
+        "mobilevit_xs", f"{_CVNETS}mobilevit_xs.pt", None, 9.4, 74.7
+    ),
+    "mobilevit_s.cvnets_in1k": Preset("mobilevit_s", f"{_CVNETS}mobilevit_s.pt", None, 22.5, 78.3),
+    "mobilevit_xxs.hf_in1k": Preset(
+        "mobilevit_xxs",
+        f"{_HUB}apple/mobilevit-xx-small/resolve/main/pytorch_model.bin",
+        "9d11a44822385937be46ecfa81757e306e47143323cba5cdc09a3b48966fe22a",
+        5.2,
+        69.0,
+    ),
+    "mobilevit_xs.hf_in1k": Preset(
+        "mobilevit_xs",
+        f"{_HUB}apple/mobilevit-x-small/resolve/main/pytorch_model.bin",
+        "09b264fe681cb67144c41fe10b923c8d59ad4273f9d4cc3053080e6e986e63e8",
+        9.4,
+        74.7,
+    ),
+    "mobilevit_s.hf_in1k": Preset(
+        "mobilevit_s",
+        f"{_HUB}apple/mobilevit-small/resolve/main/pytorch_model.bin",
+        "e82f00eb463387332cfc6204f1590225bd2c16cab4e45f113438f04378b84763",
+        22.5,
+        78.3,
+    ),
+    "mobilevit_xxs.timm_in1k": Preset(
+        "mobilevit_xxs",
+        f"{_HUB}timm/mobilevit_xxs.cvnets_in1k/resolve/main/model.safetensors",
+        None,
+        5.1,
+        68.94,
+    ),
+    "mobilevit_xs.timm_in1k": Preset(
+        "mobilevit_xs",
+        f"{_HUB}timm/mobilevit_xs.cvnets_in1k/resolve/main/model.safetensors",
+        None,
+        9.3,
+        74.62,
+    ),
+    "mobilevit_s.timm_in1k": Preset(
+        "mobilevit_s",
+        f"{_HUB}timm/mobilevit_s.cvnets_in1k/resolve/main/model.safetensors",
+        "87f5585cb61814a5e18920d556772ed9c3af6c9ad72b6cf798c654021c306f81",
+        22.4,
+        78.3,
+    ),
+}
+
+
+def cache_folder() -> Path:
+    """Returns the folder that downloaded weights are kept in, inside the Keras cache."""
+    home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
+    return Path(home) / "mobilevit_keras"
+
+
+def get_preset(name: str) -> Preset:
+    """Returns the preset called `name`.
+
+    Raises:
+        ValueError: If there is none; the message lists those there are.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"A preset must be one of {', '.join(PRESETS)}. Received: {name!r}.")
+    return PRESETS[name]
+
+
+def download_preset(name: str) -> Path:
+    """Returns the file of a preset, downloaded if it is not there yet.
+
+    A file put into `cache_folder()` by hand is taken as well. A broken download leaves nothing
+    behind and is begun anew the next time. The hash is compared with the published one, or with
+    that of the first use where none is published; it is printed at the first use of weights that
+    nobody here has verified.
+
+    Raises:
+        ValueError: If there is no such preset, or the file's hash is another.
+        OSError: If the file cannot be downloaded.
+    """
+    preset = get_preset(name)
+    path = cache_folder() / preset.file_name
+    if not path.is_file():
+        _download(name, preset, path)
+    _check_hash(name, preset, path)
+    return path
+
+
+def _download(name: str, preset: Preset, path: Path) -> None:
+    """Downloads beside `path` and moves the file there only when it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(_PARTIAL + path.name)
+    print(f"{name}: {preset.megabytes} MB, {preset.licence}")
+    try:
+        keras.utils.get_file(
+            partial.name,
+            preset.source,
+            cache_dir=path.parent,
+            cache_subdir="",
+            # What an interrupted process has left is no part of a file to be trusted.
+            force_download=True,
+        )
+    # Keras turns every failure of the network into a bare Exception.
+    except Exception as error:
+        partial.unlink(missing_ok=True)
+        raise OSError(
+            f"{name} could not be downloaded ({error}). Without a network, download "
+            f"{preset.source} elsewhere and put it at {path}."
+        ) from error
+    os.replace(partial, path)
+
+
+def _check_hash(name: str, preset: Preset, path: Path) -> None:
+    with open(path, "rb") as file:
+        measured = hashlib.file_digest(file, "sha256").hexdigest()
+    note = path.with_name(path.name + ".sha256")
+    first_use = not note.is_file()
+    expected = preset.sha256 or (measured if first_use else note.read_text("utf-8").strip())
+    if measured != expected:
+        raise ValueError(
+            f"{path} must be the published file, of sha256 {expected}. Received: {measured}. "
+            "Delete it to download it again."
+        )
+    if first_use:
+        if not preset.verified:
+            origin = "as published" if preset.sha256 else "not published, kept from now on"
+            print(f"{name}: unverified weights; sha256 {measured}, {origin}")
+        with atomic_path(note) as temporary:
+            temporary.write_text(measured + "\n", "utf-8")
+
+
+def load_preset(name: str) -> MobileViTImageClassifier:
+    """Returns the model of a preset, with its ImageNet class names and preprocessing.
+
+    Raises:
+        ValueError: If there is no such preset, or the file is not what it should be.
+        OSError: If the file cannot be downloaded.
+    """
+    return load_checkpoint(download_preset(name), variant=get_preset(name).variant)
+
+
+def load_weights_or_preset(name_or_file: str | Path) -> MobileViTImageClassifier:
+    """Returns a model from whatever a person names: a preset, a checkpoint or a `.keras` file.
+
+    Args:
+        name_or_file: A key of `PRESETS`, or the path of a `.keras`, `.pt`, `.pth`, `.bin` or
+            `.safetensors` file.
+
+    Raises:
+        ValueError: If it is neither a preset nor the name of a file, or the file cannot be used.
+        OSError: If the file cannot be read or downloaded.
+    """
+    name = str(name_or_file)
+    if name in PRESETS:
+        return load_preset(name)
+    path = Path(name)
+    if not path.is_file():
+        raise ValueError(
+            "Weights must be a file or a preset. "
+            f"Received: {name!r}, neither a file nor one of {', '.join(PRESETS)}."
+        )
+    return load_classifier(path) if path.suffix == KERAS_SUFFIX else load_checkpoint(path)

@@ -1,0 +1,167 @@
+"""Presets come from a server once, whole and of the right hash, or not at all."""
+
+import dataclasses
+import hashlib
+import http.server
+import threading
+
+import numpy as np
+import pytest
+
+import mobilevit_keras
+from mobilevit_keras.models import VARIANTS, MobileViTImageClassifier
+from mobilevit_keras.weights import (
+    PRESETS,
+    Preset,
+    download_preset,
+    load_checkpoint,
+    load_preset,
+    load_weights_or_preset,
+    presets,
+    save_checkpoint,
+)
+from tests.weights import torch_file
+from tests.weights.numpy_reference import random_checkpoint
+
+NAME = "mobilevit_xxs.test_in1k"
+
+
+class Server:
+    """Hands `content` out under any name; counts requests and can break off half-way.
+
+    Attributes:
+        content: The bytes of every file.
+        requests: How many have been asked for.
+        breaks_off: Whether the connection ends after half of them.
+        address: The server's address.
+    """
+
+    def __init__(self) -> None:
+        self.content, self.requests, self.breaks_off = b"", 0, False
+        owner = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                owner.requests += 1
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(owner.content)))
+                self.end_headers()
+                half = len(owner.content) // 2
+                self.wfile.write(owner.content[:half] if owner.breaks_off else owner.content)
+
+            def log_message(self, *arguments):
+                """Writes no log."""
+
+        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self.http.server_port}"
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    server = Server()
+    server.content = torch_file.write(
+        tmp_path / "source.pt", random_checkpoint("mobilevit_xxs", 3)
+    ).read_bytes()
+    preset = Preset("mobilevit_xxs", f"{server.address}/weights.pt", None, 1.0, 69.0, 3)
+    monkeypatch.setitem(PRESETS, NAME, preset)
+    yield server
+    server.http.shutdown()
+    server.http.server_close()
+
+
+def publish(monkeypatch, **changes) -> None:
+    monkeypatch.setitem(PRESETS, NAME, dataclasses.replace(PRESETS[NAME], **changes))
+
+
+def test_table():
+    for name, preset in PRESETS.items():
+        variant, _, tag = name.partition(".")
+        assert preset.variant == variant in VARIANTS
+        assert tag in ("cvnets_in1k", "hf_in1k", "timm_in1k")
+        assert preset.num_classes == 1000
+        assert preset.source.startswith("https://")
+        assert preset.sha256 is None or len(bytes.fromhex(preset.sha256)) == 32
+        assert preset.licence
+    assert len({preset.file_name for preset in PRESETS.values()}) == len(PRESETS)
+    for variant in VARIANTS:
+        assert f"{variant}.cvnets_in1k" in PRESETS
+
+
+def test_a_preset_is_downloaded_once(server, tmp_path, capsys):
+    model = MobileViTImageClassifier.from_preset(NAME)
+    expected = load_checkpoint(tmp_path / "source.pt")
+    for ours, theirs in zip(model.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    printed = capsys.readouterr().out
+    assert f"sha256 {hashlib.sha256(server.content).hexdigest()}, not published" in printed
+    assert "the authors' own licence" in printed
+    assert mobilevit_keras.load_preset(NAME).num_classes == 3
+    assert server.requests == 1
+    # The hash is news at the first use only.
+    assert "sha256" not in capsys.readouterr().out
+
+
+def test_a_broken_download_leaves_nothing_and_is_begun_anew(server):
+    server.breaks_off = True
+    with pytest.raises(OSError, match=f"{NAME} could not be downloaded"):
+        download_preset(NAME)
+    assert not list(presets.cache_folder().iterdir())
+    server.breaks_off = False
+    assert download_preset(NAME).read_bytes() == server.content
+
+
+def test_what_a_killed_download_left_is_not_taken(server):
+    path = presets.cache_folder() / PRESETS[NAME].file_name
+    path.parent.mkdir(parents=True)
+    path.with_name("partial-" + path.name).write_bytes(server.content[:99])
+    assert download_preset(NAME).read_bytes() == server.content
+
+
+def test_without_a_network_the_message_says_where_to_put_the_file(server, tmp_path, monkeypatch):
+    server.http.shutdown()
+    server.http.server_close()
+    with pytest.raises(OSError, match="Without a network, download http://.*weights.pt") as caught:
+        download_preset(NAME)
+    place = presets.cache_folder() / PRESETS[NAME].file_name
+    assert f"put it at {place}" in str(caught.value)
+    place.write_bytes(server.content)
+    assert load_preset(NAME).num_classes == 3
+
+
+def test_another_hash_than_the_published_one_is_refused(server, monkeypatch, capsys):
+    publish(monkeypatch, sha256="0" * 64)
+    with pytest.raises(ValueError, match=f"of sha256 {'0' * 64}. Received: "):
+        download_preset(NAME)
+    publish(monkeypatch, sha256=hashlib.sha256(server.content).hexdigest())
+    capsys.readouterr()
+    download_preset(NAME)
+    assert "as published" in capsys.readouterr().out
+
+
+def test_a_file_that_changed_since_its_first_use_is_refused(server):
+    path = download_preset(NAME)
+    path.write_bytes(server.content + b"x")
+    with pytest.raises(ValueError, match="Delete it to download it again"):
+        download_preset(NAME)
+
+
+def test_a_preset_of_another_variant_is_refused(server, monkeypatch):
+    publish(monkeypatch, variant="mobilevit_s")
+    with pytest.raises(ValueError, match="'mobilevit_xxs'. Received: 'mobilevit_s'"):
+        load_preset(NAME)
+
+
+def test_whatever_a_person_names(server, tmp_path):
+    model = load_weights_or_preset(NAME)
+    model.save(tmp_path / "model.keras")
+    save_checkpoint(model, tmp_path / "model.safetensors", "timm")
+    for name in ("model.keras", "model.safetensors", "source.pt"):
+        again = load_weights_or_preset(tmp_path / name)
+        for ours, theirs in zip(again.get_weights(), model.get_weights(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    with pytest.raises(ValueError, match="neither a file nor one of mobilevit_xxs.cvnets_in1k"):
+        load_weights_or_preset("mobilevit_m")
+    with pytest.raises(ValueError, match="A preset must be one of mobilevit_xxs.cvnets_in1k, "):
+        MobileViTImageClassifier.from_preset("mobilevit_m")
