@@ -1,0 +1,118 @@
+"""What `fit` prints, writes and watches while it runs."""
+
+import math
+import time
+from pathlib import Path
+
+import keras
+
+from mobilevit_keras.files import atomic_path
+from mobilevit_keras.training.checkpoints import Checkpoints, list_checkpoints
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """Ends training at the first loss that is no finite number, before a checkpoint can keep it.
+
+    Args:
+        checkpoints: The run's `Checkpoints`; must come after this callback in the list.
+
+    Raises:
+        FloatingPointError: Naming the step, the learning rate and the last good checkpoint.
+    """
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        super().__init__()
+        self.checkpoints = checkpoints
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        loss = float((logs or {}).get("loss", 0.0))
+        if math.isfinite(loss):
+            return
+        saved = list_checkpoints(self.checkpoints.directory)
+        last_good = saved[-1] if saved else "none was written yet"
+        learning_rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        self.checkpoints.release_signals()
+        raise FloatingPointError(
+            f"the loss is {loss} after step {self.checkpoints.total_step + 1} "
+            f"(epoch {self.checkpoints.epoch + 1}, learning rate {learning_rate:.3g}); "
+            f"last good checkpoint: {last_good}"
+        )
+
+
+class EpochProgress(keras.callbacks.ProgbarLogger):
+    """Keras's progress bar with each epoch's own number of steps, which the sizes drawn decide.
+
+    Args:
+        steps_of_epoch: Takes an epoch, returns its number of steps.
+    """
+
+    def __init__(self, steps_of_epoch) -> None:
+        super().__init__()
+        self.steps_of_epoch = steps_of_epoch
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.target = self.steps_of_epoch(epoch)
+        super().on_epoch_begin(epoch, logs)
+
+
+class SaveModel(keras.callbacks.Callback):
+    """Keeps `model.keras` current: the averaged weights, at most once in `every_seconds`.
+
+    Args:
+        path: The file; it is replaced whole or not at all.
+        average: The `ExponentialMovingAverage` of the same `fit`, or None.
+        every_seconds: Least time between two saves at epoch ends.
+    """
+
+    def __init__(self, path: str | Path, average=None, every_seconds: float = 60.0) -> None:
+        super().__init__()
+        self.path = Path(path)
+        self.average = average
+        self.every_seconds = every_seconds
+        self.saved_at = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if time.monotonic() - self.saved_at < self.every_seconds:
+            return
+        if self.average is None:
+            save_model(self.model, self.path)
+        else:
+            with self.average.applied():
+                save_model(self.model, self.path)
+        self.saved_at = time.monotonic()
+
+
+def save_model(model: keras.Model, path: str | Path) -> None:
+    """Saves `model` so that the file at `path` is the old one or the new one, never a part.
+
+    The file holds the model alone: the optimizer's state, twice as large, is the checkpoints'.
+    """
+    twin = type(model).from_config(model.get_config())
+    twin.set_weights(model.get_weights())
+    with atomic_path(path) as temporary:
+        twin.save(temporary)
+
+
+class ImagesPerSecond(keras.callbacks.Callback):
+    """Adds images_per_second and learning_rate to the epoch's logs.
+
+    Args:
+        images_of_epoch: Takes an epoch, returns the images that its steps hold.
+    """
+
+    def __init__(self, images_of_epoch) -> None:
+        super().__init__()
+        self.images_of_epoch = images_of_epoch
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.began_at = time.monotonic()
+        self.seconds = 0.0
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self.seconds = time.monotonic() - self.began_at
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        logs["images_per_second"] = self.images_of_epoch(epoch) / max(self.seconds, 1e-9)
+        logs["learning_rate"] = float(
+            keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+        )

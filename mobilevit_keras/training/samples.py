@@ -1,0 +1,46 @@
+"""A few validation images beside the model, for checks of exports and for the demonstration."""
+
+from pathlib import Path
+
+from mobilevit_keras.data.sources import Source
+from mobilevit_keras.files import atomic_directory
+
+SAMPLES_PER_CLASS = 2
+MAXIMUM_SAMPLES = 40
+
+
+def write_samples(source: Source, directory: str | Path) -> list[Path]:
+    """Copies the first validation images of each class into `directory`, encoded as they were.
+
+    Args:
+        source: Where the images come from.
+        directory: The folder, replaced whole; files are named NUMBER_CLASS.EXTENSION.
+
+    Returns:
+        The files' paths.
+
+    Raises:
+        OSError: If the folder cannot be written.
+    """
+    per_class = dict.fromkeys(range(len(source.class_names)), 0)
+    names = []
+    with atomic_directory(directory) as temporary:
+        # A fixed shuffle, because folders store one class after the other.
+        for record in source.examples("validation", shuffle_seed=0):
+            label = int(record["label"])
+            if per_class[label] == SAMPLES_PER_CLASS:
+                continue
+            per_class[label] += 1
+            contents = record["image"].numpy()
+            class_name = "".join(c if c.isalnum() else "-" for c in source.class_names[label])
+            name = f"{len(names):02d}_{class_name}{_extension(contents)}"
+            (temporary / name).write_bytes(contents)
+            names.append(name)
+            if len(names) == MAXIMUM_SAMPLES or min(per_class.values()) == SAMPLES_PER_CLASS:
+                break
+    return [Path(directory) / name for name in names]
+
+
+def _extension(contents: bytes) -> str:
+    marks = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"BM": ".bmp"}
+    return next((end for mark, end in marks.items() if contents.startswith(mark)), ".img")

@@ -1,0 +1,75 @@
+"""Short trainings of a small model on a pipeline of random batches."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mobilevit_keras.training.epochs import EpochsOfAnyLength, epochs_may_end_early
+
+
+class RandomPipeline:
+    """Batches that are a pure function of (epoch, step), like the package's own pipeline.
+
+    Args:
+        lengths: Steps of each epoch.
+    """
+
+    def __init__(self, lengths: list[int]) -> None:
+        self.lengths = lengths
+        self.epoch_index = 0
+        self.start_step = 0
+
+    def dataset(self) -> tf.data.Dataset:
+        def batches():
+            for step in range(self.start_step, self.lengths[self.epoch_index]):
+                rng = np.random.default_rng([self.epoch_index, step])
+                size = int(rng.choice([2, 4]))
+                x = rng.random((size, 8, 8, 3), "float32")
+                yield x, np.eye(3, dtype="float32")[rng.integers(0, 3, size)]
+
+        spec = (tf.TensorSpec((None, None, None, 3)), tf.TensorSpec((None, 3)))
+        return tf.data.Dataset.from_generator(batches, output_signature=spec)
+
+
+class SetEpoch(keras.callbacks.Callback):
+    """Tells a pipeline the epoch, where no `Checkpoints` does."""
+
+    def __init__(self, pipeline) -> None:
+        super().__init__()
+        self.pipeline = pipeline
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.pipeline.epoch_index = epoch
+
+
+def small_model(optimizer: keras.optimizers.Optimizer) -> keras.Model:
+    """Convolution, batch norm and dropout: weights, statistics and random states to keep."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((None, None, 3)),
+            keras.layers.Conv2D(4, 3),
+            keras.layers.BatchNormalization(momentum=0.9),
+            keras.layers.Dropout(0.3, seed=1),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(3),
+        ]
+    )
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    top1 = keras.metrics.CategoricalAccuracy(name="top1")
+    model.compile(optimizer, loss, metrics=[top1])
+    model.tracked = [top1]
+    return model
+
+
+def fit(model, pipeline, callbacks, epochs: int, initial_epoch: int = 0, **options):
+    """Keras `fit` on the pipeline's epochs."""
+    with epochs_may_end_early():
+        return model.fit(
+            EpochsOfAnyLength(pipeline.dataset(), max(pipeline.lengths)),
+            epochs=epochs,
+            initial_epoch=initial_epoch,
+            callbacks=callbacks,
+            verbose=0,
+            **options,
+        )

@@ -1,0 +1,1 @@
+"""`python -m train`: training, evaluation and their tables, wired from mobilevit_keras."""

@@ -1,0 +1,61 @@
+"""Draws a contact sheet of the first training batches, at the sizes in which they are trained.
+
+  python -m train preview --recipe digits --output digits.png
+  python -m train preview --data folder:photos --augmentation advanced --output photos.png
+
+One row for each batch: its step, its number of images and their size, and the first of them with
+their classes (of a mixed image the two largest parts).
+"""
+
+import argparse
+
+from train import config as configuration
+
+HELP = "draw a picture of training batches"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds this command's flags to `parser`."""
+    configuration.add_recipe_argument(parser)
+    parser.add_argument(
+        "--output",
+        required=True,
+        dest="picture",
+        metavar="FILE",
+        help="the picture to write; its extension says the format",
+    )
+    parser.add_argument("--epoch", type=int, default=0, metavar="E", help="from 0 (default: 0)")
+    parser.add_argument(
+        "--batches", type=int, default=6, metavar="N", help="how many rows (default: 6)"
+    )
+    parser.add_argument(
+        "--images-per-batch", type=int, default=8, metavar="N", help="at most (default: 8)"
+    )
+    names = ("augmentation", "crop_area", "horizontal_flip", "strict")
+    configuration.add_arguments(parser, ("data", *configuration.SIZES_AND_BATCHES, *names))
+
+
+def main(options: argparse.Namespace) -> int:
+    """Runs the command; returns its exit status."""
+    values = configuration.load_recipe(options.recipe) if options.recipe else {}
+    config = configuration.from_options(values, options)
+    if not config.data:
+        raise ValueError("`--data` must be given. See --help.")
+    if options.epoch < 0:
+        raise ValueError(f"`--epoch` must not be negative. Received: {options.epoch}.")
+    from mobilevit_keras.data import open_source
+    from mobilevit_keras.data.preview import preview
+    from train import fit
+
+    pipeline = fit.build_pipeline(config, open_source(config.data, seed=config.seed))
+    preview(
+        pipeline,
+        options.picture,
+        options.batches,
+        epoch=options.epoch,
+        images_per_batch=options.images_per_batch,
+    )
+    if pipeline.corrupt.count:
+        print(pipeline.corrupt)
+    print(f"saved {options.picture}")
+    return 0
