@@ -1,0 +1,213 @@
+"""From a trained classifier to a checked `.tflite` file."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mobilevit_keras.export.check_images import (
+    open_calibration_images,
+    open_check_images,
+    source_name,
+)
+from mobilevit_keras.export.conversion import convert
+from mobilevit_keras.export.metadata import add_metadata
+from mobilevit_keras.export.parity import Bound, check_parity, compare
+from mobilevit_keras.export.report import (
+    LABELS_FILE,
+    class_names,
+    describe,
+    report_path,
+    write_labels,
+    write_report,
+)
+from mobilevit_keras.export.serving import (
+    check_export_size,
+    keras_probabilities,
+    serving_directory,
+)
+from mobilevit_keras.export.structure import check_structure, inspect_tflite
+from mobilevit_keras.export.tflite_runner import run_tflite
+from mobilevit_keras.files import atomic_path
+from mobilevit_keras.layers import QUANTIZED, TRAINING
+from mobilevit_keras.models import MobileViTImageClassifier
+from mobilevit_keras.quantization import check_ranges, fold, quantize_aware
+from mobilevit_keras.quantization.fold import check_classifier, check_size
+
+INPUT_TYPES = ("float32", "uint8")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Precision:
+    """One row of the table of precisions.
+
+    Attributes:
+        weights_type: See `conversion.tflite`.
+        bound: How far the file's answers may lie from those of its Keras model; None where they
+            are only measured.
+        max_partitions: The most XNNPACK partitions; None where they are only counted.
+        is_int8: Whether every convolution and dense layer must compute in int8.
+        calibrates: Whether a float model needs calibration images.
+    """
+
+    weights_type: str
+    bound: Bound | None
+    max_partitions: int | None = 1
+    is_int8: bool = False
+    calibrates: bool = False
+
+
+TFLITE_PRECISIONS = {
+    "float32": _Precision("float32", Bound(1e-3)),
+    "float16": _Precision("float16", Bound(1e-2)),
+    # Activations are rounded to int8 within each operation, by the range of each image.
+    "dynamic": _Precision("int8", Bound(0.2)),
+    "int8": _Precision("int8", Bound(0.2, 0.995), is_int8=True, calibrates=True),
+    # No bound: what it loses is known before, and printed.
+    "int8_full": _Precision("int8", None, max_partitions=None, is_int8=True, calibrates=True),
+}
+
+
+def export_tflite(
+    model: MobileViTImageClassifier,
+    path: str | Path,
+    size: int | tuple[int, int],
+    precision: str = "float32",
+    images: str | Path | np.ndarray | None = None,
+    calibration: str | Path | np.ndarray | None = None,
+    input_type: str = "float32",
+) -> dict[str, Any]:
+    """Writes a `.tflite` file, with `labels.txt` and a report beside it.
+
+    The file takes `image`, RGB 0..255 of shape `(1, H, W, 3)`, and gives `probabilities`, `(1, K)`.
+    It is run and compared before it gets its name; nothing is left where it differs. Float files
+    are compared with `model`, an int8 file with the fake-quantized model that it was made from.
+
+    Args:
+        model: A trained classifier, or a quantization-aware one for "int8".
+        path: The file to write.
+        size: Side of the square input, or (height, width).
+        precision: "float32"; "float16"; "dynamic", int8 weights; "int8", int8 convolutions and
+            dense layers and the rest in float; "int8_full", all of it.
+        images: What to compare on; see `open_check_images`.
+        calibration: Images to measure ranges on, for a float model in "int8" or "int8_full"; see
+            `open_calibration_images`.
+        input_type: "float32", or "uint8" with "int8" and "int8_full".
+
+    Returns:
+        The report, as it is written.
+
+    Raises:
+        ValueError: If an argument is out of its range or does not go with the others.
+        OSError: If the file cannot be written.
+        CheckError: If the file does not agree with Keras or a runtime would not take it.
+    """
+    path, size = Path(path), check_export_size(size)
+    if path.is_dir():
+        raise IsADirectoryError(f"A file name is needed. Received: the folder {path}.")
+    chosen = _check_arguments(model, size, precision, calibration, input_type)
+    check_images = open_check_images(images, *size, model.preprocessing)
+    with contextlib.ExitStack() as stack:
+        temporary = stack.enter_context(atomic_path(path))
+        labels = stack.enter_context(atomic_path(path.parent / LABELS_FILE))
+        report_file = stack.enter_context(atomic_path(report_path(path)))
+        calibration_images = None
+        if calibration is not None:
+            calibration_images = open_calibration_images(calibration, *size, model.preprocessing)
+        deployed = _deployed(model, precision, calibration_images)
+        with _calibration_file(precision, calibration_images) as calibration_file:
+            options = {
+                "weights_type": chosen.weights_type,
+                "calibration": calibration_file,
+                "input_type": input_type,
+            }
+            with serving_directory(deployed, size, input_type == "float32") as saved_model:
+                convert("tflite", saved_model, temporary, options)
+        temporary.write_bytes(
+            add_metadata(temporary.read_bytes(), class_names(model), model.backbone.variant)
+        )
+        structure = inspect_tflite(temporary)
+        # The step from uint8 to int8 at the input is TFLite's own.
+        may_leave = ("QUANTIZE",) if input_type == "uint8" else ()
+        check_structure(structure, chosen.max_partitions, chosen.is_int8, may_leave)
+        answers = run_tflite(temporary, check_images).probabilities
+        is_twin = deployed.backbone.config["form"] == QUANTIZED
+        reference = deployed if is_twin else model
+        parity = compare(keras_probabilities(reference, check_images), answers)
+        if chosen.bound is not None:
+            check_parity(parity, chosen.bound)
+        more: dict[str, Any] = {"structure": structure.summary()}
+        if chosen.calibrates and calibration_images is not None:
+            trained = compare(keras_probabilities(model, check_images), answers)
+            more["float_parity"] = trained.as_json()
+            more["calibration_images"] = len(calibration_images)
+        write_labels(model, labels)
+        report = describe(
+            model,
+            file_format="tflite",
+            file=path.name,
+            size=size,
+            precision=precision,
+            num_bytes=temporary.stat().st_size,
+            parity=parity,
+            input_type=input_type,
+            **more,
+        )
+        write_report(report, report_file)
+    return report
+
+
+def _check_arguments(model, size, precision, calibration, input_type) -> _Precision:
+    """Returns the precision's row, or raises ValueError where the arguments do not go together."""
+    for name, value, values in (
+        ("precision", precision, tuple(TFLITE_PRECISIONS)),
+        ("input_type", input_type, INPUT_TYPES),
+    ):
+        if value not in values:
+            raise ValueError(f"`{name}` must be one of {values}. Received: {value!r}.")
+    chosen = TFLITE_PRECISIONS[precision]
+    check_classifier(model, TRAINING, QUANTIZED)
+    check_size(model, *size)
+    is_aware = model.backbone.config["form"] == QUANTIZED
+    if is_aware and precision != "int8":
+        raise ValueError(
+            f'A quantization-aware model converts to "int8" only. Received: {precision!r}.'
+        )
+    needs = chosen.calibrates and not is_aware
+    if needs != (calibration is not None):
+        who = "A quantization-aware model" if is_aware else f"{precision!r}"
+        rule = "needs calibration images" if needs else "takes no calibration images"
+        received = "none" if calibration is None else source_name(calibration)
+        raise ValueError(f"{who} {rule}. Received: {received}.")
+    if input_type != "float32" and not chosen.is_int8:
+        raise ValueError(
+            'An input type other than float32 goes with "int8" and "int8_full". '
+            f"Received: {input_type!r} with {precision!r}."
+        )
+    if is_aware:
+        check_ranges(model)
+    return chosen
+
+
+def _deployed(model, precision: str, calibration_images) -> MobileViTImageClassifier:
+    if model.backbone.config["form"] == QUANTIZED:
+        return model
+    if precision == "int8":
+        return quantize_aware(model, calibration_images / 255.0)
+    return fold(model)
+
+
+@contextlib.contextmanager
+def _calibration_file(precision: str, images: np.ndarray | None) -> Iterator[str | None]:
+    """Yields a file for the converter's own calibration, where it is to do it."""
+    if precision != "int8_full":
+        yield None
+        return
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="mobilevit_keras-") as folder:
+        np.save(f"{folder}/images.npy", images)
+        yield f"{folder}/images.npy"

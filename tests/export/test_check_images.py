@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from mobilevit_keras.export.check_images import generated_images, open_check_images
+from mobilevit_keras.models import Preprocessing
+
+PREPROCESSING = Preprocessing(short_side=64, crop_size=64)
+
+
+def test_photographs_are_the_default_and_repeat():
+    images = open_check_images(None, 48, 64, PREPROCESSING)
+    assert images.shape[1:] == (48, 64, 3)
+    assert images.dtype == np.float32
+    assert images.min() >= 0 and 200 < images.max() <= 255
+    np.testing.assert_array_equal(images, open_check_images(None, 48, 64, PREPROCESSING))
+
+
+def test_generated_images_span_the_range():
+    images = generated_images(32, 40)
+    assert images.shape == (8, 32, 40, 3)
+    assert images.min() == 0 and images.max() == pytest.approx(255)
+
+
+def test_folder_file_and_array(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    for name in ("b.png", "a.png"):
+        Image.fromarray(pixels).save(tmp_path / name)
+    for source in (tmp_path, str(tmp_path / "a.png"), pixels[None].astype(np.float32)):
+        images = open_check_images(source, 64, 64, PREPROCESSING)
+        np.testing.assert_allclose(images[0], pixels, atol=1e-3)
+    assert len(open_check_images(tmp_path, 64, 64, PREPROCESSING)) == 2
+    assert len(open_check_images(tmp_path, 64, 64, PREPROCESSING, count=1)) == 1
+
+
+def test_refusals(tmp_path):
+    with pytest.raises(ValueError, match="must hold JPEG"):
+        open_check_images(tmp_path, 64, 64, PREPROCESSING)
+    with pytest.raises(ValueError, match="cropped to squares"):
+        open_check_images(tmp_path, 64, 96, PREPROCESSING)
+    with pytest.raises(ValueError, match="Images must be"):
+        open_check_images(np.zeros((0, 64, 64, 3)), 64, 64, PREPROCESSING)

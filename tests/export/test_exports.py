@@ -1,0 +1,170 @@
+"""Both formats, written once and run by their runtimes."""
+
+import json
+import resource
+import shutil
+
+import numpy as np
+import pytest
+
+from mobilevit_keras.export import (
+    CheckError,
+    evaluate_export,
+    export_tfjs,
+    export_tflite,
+    run_tfjs,
+    run_tflite,
+    tfjs,
+    tflite,
+)
+from mobilevit_keras.export.check_images import generated_images
+from mobilevit_keras.export.report import record_accuracy, report_path
+from mobilevit_keras.export.serving import keras_probabilities
+from tests.tiny import build_tiny
+
+SIZE = (64, 96)
+NAMES = ("eins", "zwei", "drei")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build_tiny(class_names=NAMES)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return generated_images(*SIZE)
+
+
+@pytest.fixture(scope="module")
+def exports(model, images, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exports")
+    reports = {
+        "model.tflite": export_tflite(model, folder / "model.tflite", SIZE, images=images),
+        "half.tflite": export_tflite(model, folder / "half.tflite", SIZE, "float16", images),
+        "tfjs": export_tfjs(model, folder / "tfjs", SIZE, images=images),
+        "tfjs_uint8": export_tfjs(model, folder / "tfjs_uint8", SIZE, "uint8", images),
+    }
+    return folder, reports
+
+
+def test_answers_are_those_of_keras(model, images, exports):
+    folder, _ = exports
+    expected = keras_probabilities(model, images)
+    for name, tolerance in (("model.tflite", 1e-4), ("half.tflite", 1e-2)):
+        answer = run_tflite(folder / name, images).probabilities
+        np.testing.assert_allclose(answer, expected, atol=tolerance)
+    for backend in ("wasm", "cpu"):
+        answer = run_tfjs(folder / "tfjs", images, backend).probabilities
+        np.testing.assert_allclose(answer, expected, atol=1e-4)
+    answer = run_tfjs(folder / "tfjs_uint8", images).probabilities
+    np.testing.assert_allclose(answer, expected, atol=0.1)
+
+
+def test_reports_hold_what_was_measured(model, exports):
+    folder, reports = exports
+    for name, report in reports.items():
+        assert json.loads(report_path(folder / name).read_text("utf-8")) == report
+        assert report["size"] == list(SIZE)
+        assert report["num_classes"] == 3
+        assert report["variant"] == "custom"
+        assert report["parameters"] == sum(np.prod(w.shape) for w in model.trainable_weights)
+        assert report["parity"]["images"] == 8
+        assert report["parity"]["top1_agreement"] == 1.0
+        assert report["accuracy"] is None
+    assert reports["model.tflite"]["bytes"] == (folder / "model.tflite").stat().st_size
+    assert reports["half.tflite"]["bytes"] < 0.8 * reports["model.tflite"]["bytes"]
+    assert reports["model.tflite"]["structure"]["xnnpack_partitions"] == 1
+    assert reports["model.tflite"]["structure"]["max_rank"] == 4
+
+
+def test_labels_lie_beside(exports):
+    folder, _ = exports
+    for path in (folder / "labels.txt", folder / "tfjs/labels.txt"):
+        assert path.read_text("utf-8").splitlines() == list(NAMES)
+
+
+def test_evaluation_of_files(model, images, exports):
+    folder, _ = exports
+    labels = keras_probabilities(model, images).argmax(-1)
+    labels[0] = (labels[0] + 1) % 3
+    batches = [(images[:5] / 255.0, labels[:5]), (images[5:] / 255.0, labels[5:])]
+    for name in ("model.tflite", "tfjs"):
+        result = evaluate_export(folder / name, batches)
+        assert result["images"] == 8
+        assert result["top1"] == pytest.approx(7 / 8)
+        assert result["top5"] == 1.0
+        assert result["milliseconds_per_image"] > 0
+
+
+def test_evaluation_refuses_no_images_and_other_sizes(exports):
+    folder, _ = exports
+    for name in ("model.tflite", "tfjs"):
+        with pytest.raises(ValueError, match="There must be images"):
+            evaluate_export(folder / name, [])
+        with pytest.raises(ValueError, match=r"must be \(N, 64, 96, 3\)"):
+            evaluate_export(folder / name, [(np.zeros((1, 32, 32, 3)), np.zeros(1))])
+
+
+def test_accuracy_is_recorded(exports, tmp_path):
+    report = tmp_path / "m.report.json"
+    report.write_text('{"accuracy": null, "file": "m.tflite"}')
+    record_accuracy(tmp_path / "m.tflite", 0.5, 1.0, 10)
+    assert json.loads(report.read_text()) == {
+        "accuracy": {"top1": 0.5, "top5": 1.0, "images": 10},
+        "file": "m.tflite",
+    }
+
+
+def test_a_file_that_differs_is_not_left(model, images, exports, tmp_path, monkeypatch):
+    folder, _ = exports
+
+    def convert(kind, saved_model, output, options):
+        if kind == "tflite":
+            shutil.copyfile(folder / "model.tflite", output)
+        else:
+            shutil.copytree(folder / "tfjs", output, dirs_exist_ok=True)
+
+    for module in (tflite, tfjs):
+        monkeypatch.setattr(module, "convert", convert)
+        monkeypatch.setattr(module, "keras_probabilities", lambda *_: np.full((8, 3), 0.3))
+    (tmp_path / "model.tflite").write_bytes(b"old")
+    with pytest.raises(CheckError, match="within 0.001"):
+        export_tflite(model, tmp_path / "model.tflite", SIZE, images=images)
+    with pytest.raises(CheckError, match="within 0.001"):
+        export_tfjs(model, tmp_path / "tfjs", SIZE, images=images)
+    assert [file.name for file in tmp_path.iterdir()] == ["model.tflite"]
+    assert (tmp_path / "model.tflite").read_bytes() == b"old"
+
+
+def test_a_full_disk_leaves_the_old_file(model, images, tmp_path):
+    (tmp_path / "model.tflite").write_bytes(b"old")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # No file may grow beyond this: what a full disk looks like, for this process and its children.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(OSError):
+            export_tflite(model, tmp_path / "model.tflite", SIZE, images=images)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [file.name for file in tmp_path.iterdir()] == ["model.tflite"]
+    assert (tmp_path / "model.tflite").read_bytes() == b"old"
+
+
+def test_arguments_are_checked(model, tmp_path):
+    for export in (export_tflite, export_tfjs):
+        with pytest.raises(ValueError, match="`size` must be at least 32 pixels. Received: 16x16"):
+            export(model, tmp_path / "out", 16)
+        with pytest.raises(ValueError, match="`precision` must be one of .*Received: 'float8'"):
+            export(model, tmp_path / "out", 64, "float8")
+        with pytest.raises(ValueError, match="Images must be"):
+            export(model, tmp_path / "out", 64, images=np.zeros((1, 32, 32, 3)))
+        with pytest.raises(FileNotFoundError, match="no image file or folder"):
+            export(model, tmp_path / "out", 64, images=tmp_path / "nothing")
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters/one.txt").write_text("dear")
+    with pytest.raises(ValueError, match="new or empty folder"):
+        export_tfjs(model, tmp_path / "letters", 64)
+    with pytest.raises(IsADirectoryError):
+        export_tflite(model, tmp_path / "letters", 64)
+    assert [file.name for file in tmp_path.iterdir()] == ["letters"]

@@ -1,0 +1,130 @@
+import re
+
+import keras
+import numpy as np
+import pytest
+
+from mobilevit_keras.layers.fake_quant import (
+    ActivationQuantizer,
+    fake_quantize_kernel,
+    quantizers_of,
+)
+from mobilevit_keras.quantization import (
+    calibrate,
+    check_ranges,
+    fold,
+    freeze_ranges,
+    quantize_aware,
+)
+from tests.tiny import build_tiny
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).random((8, 64, 64, 3), np.float32)
+
+
+def test_activations_land_on_the_grid():
+    quantizer = ActivationQuantizer()
+    quantizer.build(None)
+    quantizer.set_range(-1.0, 3.0)
+    # 255 steps over [-1, 3]; the range is moved so that zero is a code: 63.75 -> 64 steps below.
+    step = 4.0 / 255.0
+    values = np.linspace(-2.0, 4.0, 1001, dtype=np.float32)
+    codes = np.clip(np.floor(values / step + 64 + 0.5), 0, 255)
+    np.testing.assert_allclose(quantizer(values), (codes - 64) * step, atol=step * 1.001)
+    assert len(np.unique(quantizer(values))) == 256
+    assert 0.0 in np.asarray(quantizer(np.zeros(1)))
+
+
+def test_symmetric_range_has_zero_in_the_middle():
+    quantizer = ActivationQuantizer(is_symmetric=True)
+    quantizer.build(None)
+    quantizer.set_range(-1.0, 2.54)
+    np.testing.assert_allclose(
+        quantizer(np.array([-9.0, 0.0, 0.021, 9.0])), [-2.54, 0.0, 0.02, 2.54], rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("shape, axis", [((3, 3, 4, 6), 3), ((3, 3, 5, 1), 2)])
+def test_kernels_have_a_scale_for_each_channel(shape, axis):
+    kernel = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    kernel *= np.moveaxis(np.arange(1, shape[axis] + 1).reshape(-1, 1, 1, 1), 0, axis)
+    others = tuple(i for i in range(4) if i != axis)
+    scale = np.abs(kernel).max(axis=others, keepdims=True) / 127
+    expected = np.round(kernel / scale) * scale
+    np.testing.assert_allclose(fake_quantize_kernel(kernel, axis), expected, atol=1e-5)
+
+
+def test_ranges_follow_training_batches_until_they_are_frozen():
+    quantizer = ActivationQuantizer(momentum=0.5)
+    quantizer.build(None)
+    for batch, expected in (([-1.0, 2.0], (-1, 2)), ([1.0, 6.0], (-0.5, 4.0))):
+        quantizer(np.array(batch), training=True)
+        assert (float(quantizer.low), float(quantizer.high)) == pytest.approx(expected)
+    quantizer(np.array([-100.0]), training=False)
+    quantizer.frozen.assign(1)
+    quantizer(np.array([-100.0]), training=True)
+    assert (float(quantizer.low), float(quantizer.high)) == pytest.approx((-0.5, 4.0))
+
+
+@pytest.mark.parametrize("activation", ["silu", "hard_swish", "relu"])
+def test_quantized_answers_lie_near_the_float_ones(images, activation):
+    model = build_tiny(activation=activation)
+    twin = quantize_aware(model, images)
+    difference = np.abs(np.asarray(model(images)) - np.asarray(twin(images)))
+    scale = np.abs(np.asarray(model(images))).max()
+    assert 0 < difference.max() < 0.1 * scale
+    check_ranges(twin)
+
+
+def test_it_trains_and_saves(images, tmp_path):
+    twin = quantize_aware(build_tiny(num_layers=(1, 1, 1), dropout=0.0), images)
+    twin.compile(
+        keras.optimizers.Adam(3e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
+    labels = np.arange(8) % 3
+    weights = [weight.numpy() for weight in twin.trainable_weights]
+    before = [float(quantizer.high) for quantizer in quantizers_of(twin)]
+    history = twin.fit(images, labels, epochs=2, batch_size=8, verbose=0).history["loss"]
+    assert np.all(np.isfinite(history))
+    for weight, old in zip(twin.trainable_weights, weights, strict=True):
+        # One token attends to itself alone, whatever query and key say.
+        if re.search("stage5_1/transformer_0/(query|key)", weight.path):
+            continue
+        assert np.any(weight.numpy() != old), weight.path
+    assert before != [float(quantizer.high) for quantizer in quantizers_of(twin)]
+    freeze_ranges(twin)
+    twin.save(tmp_path / "twin.keras")
+    loaded = keras.models.load_model(tmp_path / "twin.keras")
+    np.testing.assert_array_equal(twin(images), loaded(images))
+    assert all(int(quantizer.frozen) == 1 for quantizer in quantizers_of(loaded))
+
+
+def test_every_multiplication_by_weights_is_quantized():
+    model = build_tiny(num_layers=(1, 1, 1))
+    twin = quantize_aware(model)
+    kinds = {
+        type(layer).__name__
+        for layer in twin._flatten_layers()
+        if isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D))
+    }
+    assert kinds == {"QuantizedConv2D", "QuantizedDepthwiseConv2D"}
+    assert {w.path for w in fold(model).weights} == {
+        w.path for w in twin.weights if w.path.rsplit("/", 1)[1] not in ("low", "high", "frozen")
+    }
+
+
+def test_refusals(images):
+    model = build_tiny()
+    twin = quantize_aware(model)
+    with pytest.raises(ValueError, match="must have been measured.*none in stage"):
+        check_ranges(twin)
+    with pytest.raises(ValueError, match="Calibration needs images. Received: none"):
+        calibrate(twin, np.zeros((0, 64, 64, 3), np.float32))
+    with pytest.raises(ValueError, match="more than one colour each. Received: 2 images"):
+        calibrate(twin, np.full((2, 64, 64, 3), 0.5, np.float32))
+    with pytest.raises(ValueError, match="form must be one of"):
+        quantize_aware(twin)
+    with pytest.raises(ValueError, match="activation of a quantized model must be one of"):
+        quantize_aware(build_tiny(activation="gelu"))
