@@ -1,0 +1,1 @@
+"""`python -m convert`: foreign weights in, TFLite, TF.js and the browser application out."""

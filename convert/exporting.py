@@ -1,0 +1,83 @@
+"""What the two export commands have in common."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def add_arguments(
+    parser: argparse.ArgumentParser, output: str, precisions: tuple[str, ...]
+) -> None:
+    """Adds the arguments of an export command."""
+    parser.add_argument("model", type=Path, metavar="MODEL.keras", help="a trained classifier")
+    parser.add_argument("output", type=Path, metavar=output, help="what to write")
+    parser.add_argument(
+        "--size",
+        type=parse_size,
+        metavar="SIDE|HxW",
+        help="input size in pixels (default: the model's crop size)",
+    )
+    parser.add_argument(
+        "--precision",
+        default="float32",
+        metavar="|".join(precisions),
+        help="how numbers are stored (default: float32)",
+    )
+    parser.add_argument(
+        "--images",
+        metavar="SOURCE",
+        help="what to compare with Keras on: an image file, a folder, or a data source such as "
+        "digits (default: the samples beside the model, else two photographs)",
+    )
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Reads "256" or "256x192" (height x width)."""
+    height, _, width = text.lower().partition("x")
+    try:
+        return int(height), int(width or height)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"a side or HEIGHTxWIDTH is needed, not {text!r}"
+        ) from None
+
+
+def run_export(
+    options: argparse.Namespace, export: Callable[..., dict[str, Any]], **more: Any
+) -> int:
+    """Exports, prints what came of it and returns the exit status: 1 where a check failed."""
+    from mobilevit_keras.export import CheckError, load_classifier
+
+    model = load_classifier(options.model)
+    crop = model.preprocessing.crop_size
+    samples = options.model.parent / "samples"
+    images = options.images
+    if images is None and samples.is_dir():
+        images = samples
+    try:
+        report = export(
+            model, options.output, options.size or (crop, crop), options.precision, images, **more
+        )
+    except CheckError as error:
+        print(f"check failed: {error} Nothing was written.", file=sys.stderr)
+        return 1
+    except ImportError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    parity = report["parity"]
+    print(
+        f"{options.output}: {report['precision']}, {report['size'][0]}x{report['size'][1]}, "
+        f"{report['bytes'] / 1e6:.2f} MB. Against Keras on {parity['images']} images: largest "
+        f"difference {parity['max_abs_difference']:.2e}, same class on "
+        f"{100 * parity['top1_agreement']:.1f}%."
+    )
+    if "float_parity" in report:
+        trained = report["float_parity"]
+        print(
+            "Against the float model: largest difference "
+            f"{trained['max_abs_difference']:.2e}, same class on "
+            f"{100 * trained['top1_agreement']:.1f}%."
+        )
+    return 0

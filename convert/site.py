@@ -1,0 +1,258 @@
+"""Collects exported models into a static site that any web host can serve."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mobilevit_keras.files import atomic_directory
+
+WEB_SOURCES = Path(__file__).parent / "web"
+
+# What decides whether the built application is still the one of the sources.
+_BUILD_INPUTS = (
+    "index.html",
+    "package-lock.json",
+    "tsconfig.json",
+    "tsconfig.worker.json",
+    "vite.config.ts",
+    "benchmark",
+    "public",
+    "src",
+)
+_SAMPLE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+_MAX_SAMPLES = 24
+_TFJS_PREFIX = "tfjs"
+
+# The entries of a report that the page shows before it loads the model.
+_SHOWN = frozenset(
+    ("variant", "num_classes", "size", "precision", "bytes", "parameters", "parity", "accuracy")
+)
+
+
+@dataclass
+class ExportedModel:
+    """One model of a run folder, in one or both formats.
+
+    Attributes:
+        run_dir: The folder it was found in.
+        key: What its files' names have in common: "" for `model.tflite` and `tfjs/`.
+        tflite: The `.tflite` file, or None.
+        tfjs: The TensorFlow.js folder, or None.
+        reports: The exporter's report by format.
+    """
+
+    run_dir: Path
+    key: str
+    tflite: Path | None = None
+    tfjs: Path | None = None
+    reports: dict[str, dict] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What a person reads: variant, precision, and the file's name where it says more."""
+        report = next(iter(self.reports.values()))
+        parts = [str(report["variant"]), str(report["precision"])]
+        return " · ".join([*parts, self.key] if self.key and self.key not in parts else parts)
+
+
+def read_report(path: Path) -> dict:
+    """Reads an exporter's report.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If the file is no report of a classifier.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"The report of its export must lie beside a model. Received: no {path}."
+        )
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"A report must be JSON. Received: {path} ({error}).") from error
+    wanted = {"variant", "num_classes", "size", "precision", "preprocessing"}
+    missing = sorted(wanted - report.keys()) if isinstance(report, dict) else sorted(wanted)
+    if missing:
+        raise ValueError(f"A report must have {', '.join(missing)}. Received: {path}.")
+    return report
+
+
+def find_models(run_dir: Path) -> list[ExportedModel]:
+    """Finds the exported models of a folder: `*.tflite` files and `tfjs*` folders.
+
+    `model.tflite` and `tfjs/` are two formats of one model, and so are `model_NAME.tflite` or
+    `NAME.tflite` and `tfjs_NAME/`.
+
+    Args:
+        run_dir: A run folder, an export folder, a TensorFlow.js folder, or one `.tflite` file.
+
+    Raises:
+        FileNotFoundError: If the folder does not exist or holds no exported model.
+        ValueError: If a model's report cannot be understood.
+    """
+    single = run_dir.suffix == ".tflite" and run_dir.is_file()
+    if not single and not run_dir.is_dir():
+        raise FileNotFoundError(f"A folder with exported models must exist. Received: {run_dir}.")
+    models: dict[str, ExportedModel] = {}
+
+    def model(key: str) -> ExportedModel:
+        return models.setdefault(key, ExportedModel(run_dir, key))
+
+    for path in [run_dir] if single else sorted(run_dir.glob("*.tflite")):
+        found = model(_key(path.stem, "model"))
+        found.tflite = path
+        found.reports["tflite"] = read_report(path.with_name(f"{path.stem}.report.json"))
+    folders = [run_dir] if (run_dir / "model.json").is_file() else sorted(run_dir.glob("tfjs*"))
+    for path in folders:
+        if not (path / "model.json").is_file():
+            continue
+        found = model(_key(path.name, _TFJS_PREFIX) if path != run_dir else path.name)
+        found.tfjs = path
+        found.reports["tfjs"] = read_report(path / "report.json")
+    if not models:
+        raise FileNotFoundError(
+            "A folder must hold exported models (*.tflite or tfjs*/model.json). "
+            f"Received: {run_dir}."
+        )
+    return list(models.values())
+
+
+def _key(name: str, prefix: str) -> str:
+    if name == prefix:
+        return ""
+    return name[len(prefix) :].lstrip("-_.") if name.startswith(prefix) else name
+
+
+def build_app(npm: str = "npm") -> Path:
+    """Builds the browser application where its sources are newer, and returns its folder.
+
+    Raises:
+        OSError: If npm cannot be run, or the build fails.
+    """
+    built = WEB_SOURCES / "dist"
+    page = built / "index.html"
+    if page.is_file() and page.stat().st_mtime >= _newest_input():
+        return built
+    if not (WEB_SOURCES / "node_modules" / ".package-lock.json").is_file():
+        _run([npm, "ci", "--no-audit", "--no-fund"])
+    _run([npm, "run", "build"])
+    return built
+
+
+def _newest_input() -> float:
+    paths = [WEB_SOURCES / name for name in _BUILD_INPUTS]
+    files = [file for path in paths for file in (path.rglob("*") if path.is_dir() else [path])]
+    return max(file.stat().st_mtime for file in files if file.is_file())
+
+
+def _run(command: list[str]) -> None:
+    line = " ".join(command)
+    try:
+        done = subprocess.run(
+            command, cwd=WEB_SOURCES, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"The web application is built with Node.js 20 or newer. Received: no `{command[0]}` "
+            "on this computer."
+        ) from error
+    if done.returncode != 0:
+        raise OSError(f"`{line}` in {WEB_SOURCES} must succeed. Received:\n{done.stdout[-4000:]}")
+
+
+def build_site(run_dirs: list[Path], output: Path, *, npm: str = "npm") -> Path:
+    """Writes a static site with the models of these folders.
+
+    Args:
+        run_dirs: Folders with exported models; the first model found is shown first.
+        output: The site's folder; an earlier site there is replaced whole.
+        npm: The command that builds the application.
+
+    Returns:
+        The site's folder.
+
+    Raises:
+        ValueError: If `output` holds something that is not a site, or a report is not one.
+        OSError: If a folder holds no model, npm fails, or a file cannot be read or written.
+    """
+    models = [model for run_dir in run_dirs for model in find_models(Path(run_dir))]
+    output = Path(output)
+    if output.exists() and not (output.is_dir() and _is_empty_or_site(output)):
+        raise ValueError(
+            f"The output must be a new, empty or earlier site's folder. Received: {output}."
+        )
+    app = build_app(npm)
+    with atomic_directory(output) as folder:
+        shutil.copytree(app, folder, dirs_exist_ok=True)
+        names = [model.name for model in models]
+        entries: dict[str, dict] = {}
+        for model, name in zip(models, names, strict=True):
+            entry = _copy_model(model, folder)
+            # Two runs of one variant are told apart by their folders; the same files count once.
+            unique = name if names.count(name) == 1 else f"{name} · {model.run_dir.name}"
+            entries.setdefault(entry["id"], entry | {"name": unique})
+        samples = _copy_samples(run_dirs, folder)
+        index = {"models": list(entries.values()), "samples": samples}
+        text = json.dumps(index, indent=1, ensure_ascii=False)
+        (folder / "models.json").write_text(text + "\n", encoding="utf-8")
+    return output
+
+
+def _is_empty_or_site(folder: Path) -> bool:
+    return not any(folder.iterdir()) or (folder / "models.json").is_file()
+
+
+def _copy_model(model: ExportedModel, site: Path) -> dict:
+    """Copies one model; its folder's name carries a hash, so that it may be cached for ever."""
+    digest = hashlib.sha256()
+    files: dict[str, Path] = {}
+    if model.tflite:
+        files[model.tflite.name] = model.tflite
+        report = model.tflite.with_name(f"{model.tflite.stem}.report.json")
+        files[report.name] = report
+        files["labels.txt"] = _labels(model.tflite)
+    if model.tfjs:
+        for path in sorted(model.tfjs.iterdir()):
+            if path.suffix in {".json", ".bin", ".txt"}:
+                files[f"{_TFJS_PREFIX}/{path.name}"] = path
+    for name, path in files.items():
+        digest.update(name.encode() + path.read_bytes())
+    report = next(iter(model.reports.values()))
+    words = [str(report["variant"]), str(report["precision"]), digest.hexdigest()[:10]]
+    identifier = "-".join(words).replace("/", "_")
+    folder = site / "models" / identifier
+    for name, path in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, folder / name)
+    urls = {}
+    if model.tflite:
+        urls["tflite"] = f"models/{identifier}/{model.tflite.name}"
+    if model.tfjs:
+        urls["tfjs"] = f"models/{identifier}/{_TFJS_PREFIX}/model.json"
+    reports = {
+        name: {key: value for key, value in report.items() if key in _SHOWN}
+        for name, report in model.reports.items()
+    }
+    return {"id": identifier, "files": urls, "reports": reports}
+
+
+def _labels(tflite: Path) -> Path:
+    """Class names of a `.tflite` file: its own `NAME.labels.txt`, or the folder's `labels.txt`."""
+    own = tflite.with_name(f"{tflite.stem}.labels.txt")
+    return own if own.is_file() else tflite.with_name("labels.txt")
+
+
+def _copy_samples(run_dirs: list[Path], site: Path) -> list[str]:
+    urls = []
+    for run_dir in run_dirs:
+        for path in sorted((Path(run_dir) / "samples").glob("*")):
+            if path.suffix.lower() not in _SAMPLE_SUFFIXES or len(urls) == _MAX_SAMPLES:
+                continue
+            name = f"{len(urls):02d}{path.suffix.lower()}"
+            (site / "samples").mkdir(exist_ok=True)
+            shutil.copyfile(path, site / "samples" / name)
+            urls.append(f"samples/{name}")
+    return urls

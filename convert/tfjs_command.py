@@ -1,0 +1,22 @@
+"""Writes a trained classifier as a TF.js graph model for browsers, checked against Keras.
+
+The model takes RGB images in 0..255 and gives probabilities. Its folder also holds labels.txt and
+report.json. A model that does not agree with Keras is not left, and the exit status is 1.
+"""
+
+import argparse
+
+from convert import exporting
+
+HELP = "write a TF.js model for browsers"
+PRECISIONS = ("float32", "float16", "uint8")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    exporting.add_arguments(parser, "OUT_DIR", PRECISIONS)
+
+
+def main(options: argparse.Namespace) -> int:
+    from mobilevit_keras.export import export_tfjs
+
+    return exporting.run_export(options, export_tfjs)

@@ -1,0 +1,47 @@
+"""Writes a trained classifier as a .tflite file for phones, checked against Keras.
+
+The file takes RGB images in 0..255 and gives probabilities. labels.txt and a report are written
+beside it. A file that does not agree with Keras is not left, and the exit status is 1.
+
+  float32    as trained
+  float16    half the size; for GPUs, and processors that compute in half precision
+  dynamic    a quarter of the size: int8 weights, float values between operations
+  int8       a quarter of the size, for phones' CPUs: int8 convolutions and dense layers, the rest
+             in float. From a float model (with --calibration) or a quantization-aware one
+  int8_full  everything in int8, for NPUs that need it; costs accuracy and is slow on CPUs
+"""
+
+import argparse
+
+from convert import exporting
+
+HELP = "write a .tflite file for phones"
+PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8_full")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    exporting.add_arguments(parser, "OUT.tflite", PRECISIONS)
+    parser.add_argument(
+        "--calibration",
+        metavar="SOURCE",
+        help="images to measure ranges on, for a float model in int8 or int8_full: a data source "
+        "such as folder:PATH (256 of its training images are taken), or a folder",
+    )
+    parser.add_argument(
+        "--input",
+        default="float32",
+        dest="input_type",
+        metavar="float32|uint8",
+        help="type of the input, of int8 and int8_full (default: float32)",
+    )
+
+
+def main(options: argparse.Namespace) -> int:
+    from mobilevit_keras.export import export_tflite
+
+    return exporting.run_export(
+        options,
+        export_tflite,
+        calibration=options.calibration,
+        input_type=options.input_type,
+    )

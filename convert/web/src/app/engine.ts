@@ -1,0 +1,86 @@
+/** The page's side of the worker: requests as promises, and a new worker after a crash. */
+import type { Failure, Request, RequestKind, Requests, Response } from "./protocol";
+
+/** A request's failure as an exception. */
+export class EngineError extends Error {
+  readonly failure: Failure;
+
+  constructor(failure: Failure) {
+    super(failure.message);
+    this.name = "EngineError";
+    this.failure = failure;
+  }
+}
+
+/** After these the worker's memory cannot be trusted. */
+const FATAL: readonly string[] = ["no_runtime", "runtime_failed", "unexpected"];
+
+interface Pending {
+  resolve: (value: never) => void;
+  reject: (error: EngineError) => void;
+}
+
+export class Engine {
+  private worker: Worker | undefined;
+  private watch = new AbortController();
+  private readonly pending = new Map<number, Pending>();
+  private next = 0;
+
+  /** Sends a request; a worker is started where none runs. */
+  request<K extends RequestKind>(
+    kind: K,
+    argument: Requests[K]["argument"],
+    transfer: Transferable[] = [],
+  ): Promise<Requests[K]["result"]> {
+    const worker = (this.worker ??= this.start());
+    const id = this.next++;
+    return new Promise((resolve, reject) => {
+      this.pending.set(id, { resolve, reject });
+      const request: Request<K> = { id, kind, argument };
+      worker.postMessage(request, transfer);
+    });
+  }
+
+  /** Ends the worker; what was asked fails, the next request starts another one. */
+  stop(message = "stopped"): void {
+    this.watch.abort();
+    this.worker?.terminate();
+    this.worker = undefined;
+    const failure: Failure = { code: "worker_crashed", message, details: {} };
+    for (const { reject } of this.pending.values()) reject(new EngineError(failure));
+    this.pending.clear();
+  }
+
+  private start(): Worker {
+    const name = `worker-${crypto.randomUUID()}`;
+    const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name });
+    worker.addEventListener("message", ({ data }: MessageEvent<Response>) => this.settle(data));
+    worker.addEventListener("error", (event) => {
+      event.preventDefault();
+      if (this.worker === worker) this.stop(event.message || "the worker failed");
+    });
+    this.watch = new AbortController();
+    void this.awaitEnd(name, worker, this.watch.signal);
+    return worker;
+  }
+
+  /** Notices a worker that ends without an event: its lock becomes free. */
+  private async awaitEnd(name: string, worker: Worker, signal: AbortSignal): Promise<void> {
+    if (!navigator.locks) return;
+    // The worker must hold the lock first; its first answer proves it.
+    await new Promise((resolve) => worker.addEventListener("message", resolve, { once: true }));
+    await navigator.locks.request(name, { signal }, () => undefined).catch(() => undefined);
+    if (!signal.aborted && this.worker === worker) this.stop("the worker ended");
+  }
+
+  private settle({ id, result, failure }: Response): void {
+    const pending = this.pending.get(id);
+    this.pending.delete(id);
+    if (!failure) {
+      pending?.resolve(result as never);
+      return;
+    }
+    pending?.reject(new EngineError(failure));
+    if (FATAL.includes(failure.code)) this.stop(failure.message);
+  }
+}

@@ -1,0 +1,87 @@
+/** The runtimes that can run an exported model, and what each needs from the browser. */
+
+export type RuntimeName =
+  | "litert-wasm"
+  | "litert-webgpu"
+  | "tfjs-wasm"
+  | "tfjs-webgl"
+  | "tfjs-webgpu";
+
+export type Format = "tflite" | "tfjs";
+
+/**
+ * Every runtime, the automatic choice's order: a graphics processor first where there is a real
+ * one, then WebAssembly; LiteRT.js before TensorFlow.js, since it runs the same model several
+ * times as fast.
+ */
+export const RUNTIMES: readonly RuntimeName[] = [
+  "litert-webgpu",
+  "litert-wasm",
+  "tfjs-webgpu",
+  "tfjs-webgl",
+  "tfjs-wasm",
+];
+
+/** Graphics drivers that compute on the processor. */
+const SOFTWARE = /swiftshader|llvmpipe|software|basic render/i;
+
+/** The model format that a runtime reads. */
+export function formatOf(runtime: RuntimeName): Format {
+  return runtime.startsWith("litert") ? "tflite" : "tfjs";
+}
+
+/** A compiled model inside one runtime. */
+export interface Session {
+  readonly runtime: RuntimeName;
+  /** Threads of the WebAssembly build; 0 where a graphics processor computes. */
+  readonly threads: number;
+  readonly inputShape: readonly number[];
+  /** Computes the flattened output for one input. */
+  run(input: Float32Array): Promise<Float32Array>;
+  /** Bytes that the runtime holds now, for all its models. */
+  memory(): number;
+  dispose(): void;
+}
+
+export interface SessionOptions {
+  /** Folder with the runtimes' WebAssembly files; ends with a slash. */
+  assets: string;
+  /** Threads wanted; more than one needs a cross-origin isolated page. */
+  threads: number;
+}
+
+/** Threads that pay for a model of this size: small layers do not spread further. */
+export function defaultThreads(): number {
+  if (!globalThis.crossOriginIsolated) return 1;
+  return Math.max(1, Math.min(4, navigator.hardwareConcurrency || 1));
+}
+
+/**
+ * Why the automatic choice passes over a runtime in this browser, or null.
+ *
+ * A software WebGPU adapter or WebGL renderer works, but is slower than WebAssembly: it is left to
+ * those who choose it by name.
+ */
+export async function unsuitable(runtime: RuntimeName): Promise<string | null> {
+  if (typeof WebAssembly === "undefined") return "the browser has no WebAssembly";
+  if (runtime.endsWith("webgpu")) {
+    if (!navigator.gpu) return "the browser has no WebGPU";
+    const adapter = await navigator.gpu.requestAdapter().catch(() => null);
+    if (!adapter) return "WebGPU finds no graphics processor";
+    const { isFallbackAdapter, description, architecture } = adapter.info;
+    if (isFallbackAdapter || SOFTWARE.test(`${description} ${architecture}`)) {
+      return "WebGPU runs in software here";
+    }
+  }
+  if (runtime.endsWith("webgl")) {
+    const context = typeof OffscreenCanvas === "undefined"
+      ? null
+      : new OffscreenCanvas(1, 1).getContext("webgl2");
+    if (!context) return "the browser has no WebGL 2 in a worker";
+    const info = context.getExtension("WEBGL_debug_renderer_info");
+    const renderer = info ? String(context.getParameter(info.UNMASKED_RENDERER_WEBGL)) : "";
+    context.getExtension("WEBGL_lose_context")?.loseContext();
+    if (SOFTWARE.test(renderer)) return "WebGL runs in software here";
+  }
+  return null;
+}

@@ -1,0 +1,123 @@
+/** TensorFlow.js sessions: a graph model on WebAssembly, WebGL or WebGPU. */
+import type { GraphModel } from "@tensorflow/tfjs-converter";
+import type { Tensor } from "@tensorflow/tfjs-core";
+import { InferError, reasonOf } from "./errors";
+import type { Session, SessionOptions } from "./runtimes";
+
+type Backend = "wasm" | "webgl" | "webgpu";
+type Core = typeof import("@tensorflow/tfjs-core");
+
+/** The parts of `model.json` that are read here; the rest goes to TensorFlow.js as it is. */
+export interface ModelJson {
+  modelTopology: object;
+  weightsManifest: { paths: string[]; weights: WeightSpec[] }[];
+  signature?: object;
+}
+
+interface WeightSpec {
+  name: string;
+  shape: number[];
+  dtype: string;
+  quantization?: { dtype: string };
+}
+
+const BYTES: Readonly<Record<string, number>> = {
+  float32: 4,
+  int32: 4,
+  float16: 2,
+  uint16: 2,
+  uint8: 1,
+  bool: 1,
+};
+
+/** Bytes that a group's weights take in its files. */
+export function weightBytes(weights: WeightSpec[]): number {
+  return weights.reduce((total, { shape, dtype, quantization }) => {
+    const size = shape.reduce((product, length) => product * length, 1);
+    return total + size * (BYTES[quantization?.dtype ?? dtype] ?? 4);
+  }, 0);
+}
+
+async function wasmBackend({ assets, threads }: SessionOptions): Promise<() => number> {
+  const wasm = await import("@tensorflow/tfjs-backend-wasm");
+  wasm.setWasmPaths(new URL("tfjs/", assets).href);
+  // The backend takes at most one thread for two cores; `getThreadsCount` knows how many.
+  wasm.setThreadsCount(threads);
+  return () => wasm.getThreadsCount();
+}
+
+async function useBackend(backend: Backend, options: SessionOptions): Promise<[Core, number]> {
+  const tf = await import("@tensorflow/tfjs-core");
+  tf.enableProdMode();
+  let threads = () => 0;
+  if (backend === "wasm") threads = await wasmBackend(options);
+  else if (backend === "webgl") await import("@tensorflow/tfjs-backend-webgl");
+  else await import("@tensorflow/tfjs-backend-webgpu");
+  if (!(await tf.setBackend(backend))) {
+    throw new InferError("runtime_failed", `TensorFlow.js cannot start its ${backend} backend`);
+  }
+  return [tf, backend === "wasm" ? Math.max(1, threads()) : 0];
+}
+
+/** Compiles a graph model whose files were read already. */
+export async function openTfjs(
+  json: ModelJson,
+  weights: ArrayBuffer[],
+  backend: Backend,
+  options: SessionOptions,
+): Promise<Session> {
+  const [tf, threads] = await useBackend(backend, options);
+  const { loadGraphModel } = await import("@tensorflow/tfjs-converter");
+  const model: GraphModel = await loadGraphModel({
+    load: () =>
+      Promise.resolve({
+        modelTopology: json.modelTopology,
+        weightSpecs: json.weightsManifest.flatMap((group) => group.weights) as never,
+        weightData: weights,
+        signature: json.signature as never,
+      }),
+  });
+  let lost: string | undefined;
+  const device = (tf.backend() as { device?: GPUDevice }).device;
+  void device?.lost.then((info) => {
+    lost = info.message || "the graphics device was lost";
+  });
+  if (model.inputs.length !== 1 || model.outputs.length !== 1) {
+    const counts = `${model.inputs.length}, ${model.outputs.length}`;
+    model.dispose();
+    throw new InferError(
+      "wrong_task",
+      `a classifier has one input and one output. Received: ${counts}.`,
+    );
+  }
+  // A batch of any size is fed one image.
+  const inputShape = (model.inputs[0]!.shape ?? []).map((length, axis) =>
+    axis === 0 && !(length > 0) ? 1 : length,
+  );
+  const inputName = model.inputs[0]!.name;
+  return {
+    runtime: `tfjs-${backend}`,
+    threads,
+    inputShape,
+    async run(input) {
+      if (lost) throw new InferError("runtime_failed", lost);
+      if (tf.getBackend() !== backend) await tf.setBackend(backend);
+      const tensor = tf.tensor(input, inputShape);
+      let output: Tensor | undefined;
+      try {
+        output = model.execute({ [inputName]: tensor }, model.outputs[0]!.name) as Tensor;
+        return Float32Array.from(await output.data());
+      } catch (error) {
+        throw new InferError("runtime_failed", lost ?? reasonOf(error));
+      } finally {
+        tensor.dispose();
+        output?.dispose();
+      }
+    },
+    memory() {
+      const heap = (tf.backend() as { wasm?: { HEAPU8: Uint8Array } }).wasm?.HEAPU8;
+      return heap ? heap.buffer.byteLength : tf.memory().numBytes;
+    },
+    dispose: () => model.dispose(),
+  };
+}

@@ -1,0 +1,51 @@
+"""Finds a Chromium and starts it the way the browser tests need it.
+
+Run as a script it fetches Playwright's own where none is installed.
+"""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = (
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+)
+
+
+def find_chromium() -> str | None:
+    """Path of an installed Chromium or Chrome; None leaves the choice to Playwright's own."""
+    return next((path for path in map(shutil.which, NAMES) if path), None)
+
+
+@contextmanager
+def chromium(flags: Sequence[str] = ()) -> Iterator:
+    """Starts a headless browser for as long as the block lasts.
+
+    Args:
+        flags: Command line flags beside `FLAGS`.
+
+    Yields:
+        Playwright's `Browser`.
+    """
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=[*FLAGS, *flags])
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+if __name__ == "__main__":
+    if find_chromium() is None:
+        subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], check=True)

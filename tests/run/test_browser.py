@@ -1,0 +1,249 @@
+"""The browser application in a real Chromium: its answers are Keras's, however an image comes."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.run.browser_page import (
+    RUNTIMES,
+    assert_same,
+    choose_runtime,
+    data_url,
+    encoded,
+    give_file,
+    infer,
+    predict,
+    results,
+    top_five,
+)
+from tests.run.conftest import CLASS_NAMES, SHORT_SIDE, SIZE
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_every_runtime_gives_keras_probabilities(page, exported, runtime):
+    """Every runtime that works without a graphics processor, on scanned digits."""
+    samples = exported.samples[:6]
+    files = exported.index()[0]["files"]
+    urls = [f"/samples/{path.name}" for path in samples]
+    model = files["tflite" if runtime.startswith("litert") else "tfjs"]
+    ran, probabilities = infer(page, f"/{model}", runtime, urls)
+    wanted = exported.keras_probabilities(samples)
+    assert ran == runtime
+    assert len(set(wanted.argmax(1))) > 2, "the images must tell the classes apart"
+    np.testing.assert_allclose(probabilities, wanted, atol=1e-3)
+    assert (probabilities.argmax(1) == wanted.argmax(1)).all()
+
+
+def test_photographs_are_prepared_like_in_evaluation(page, exported, capsys):
+    """At most 2% of the classes may differ; decoders differ by single levels."""
+    photos = exported.photos
+    urls = [data_url(path.read_bytes(), "image/jpeg") for path in photos]
+    model = exported.index()[0]["files"]["tflite"]
+    _, probabilities = infer(page, f"/{model}", "litert-wasm", urls)
+    wanted = exported.keras_probabilities(photos)
+    different = np.mean(probabilities.argmax(1) != wanted.argmax(1))
+    worst = np.abs(probabilities - wanted).max()
+    with capsys.disabled():
+        print(
+            f"\n{len(photos)} photographs: class differs on {100 * different:.1f}%, "
+            f"largest difference of a probability {worst:.2e}"
+        )
+    assert different <= 0.02
+    assert worst < 0.05
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("shape", [(50, 70), (301, 97), (64, 64), (33, 500)])
+def test_resize_and_crop_equal_tensorflow(page, shape, interpolation):
+    import tensorflow as tf
+
+    from mobilevit_keras.data.transforms import evaluation_transform
+
+    generator = np.random.default_rng(sum(shape))
+    pixels = generator.integers(0, 256, (*shape, 3), dtype=np.uint8)
+    contents = encoded(Image.fromarray(pixels))
+    wanted = evaluation_transform(tf.constant(contents), SHORT_SIDE, SIZE, interpolation) * 255.0
+    page.goto("/models.json")
+    result = page.evaluate(
+        """async ([url, shortSide, size, interpolation]) => {
+          const { preprocess } = await import("/infer.js");
+          const bitmap = await createImageBitmap(await (await fetch(url)).blob());
+          const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
+          const context = canvas.getContext("2d");
+          context.drawImage(bitmap, 0, 0);
+          const pixels = context.getImageData(0, 0, bitmap.width, bitmap.height);
+          const options = { short_side: shortSide, crop_size: size, interpolation };
+          return Array.from(preprocess(pixels, options));
+        }""",
+        [data_url(contents), SHORT_SIDE, SIZE, interpolation],
+    )
+    result = np.array(result).reshape(SIZE, SIZE, 3)
+    np.testing.assert_allclose(result, wanted, atol=2e-2)
+
+
+def unusual_images(photo: Image.Image) -> dict[str, tuple[str, bytes, str]]:
+    """Files that need care when they are decoded, by name: suffix, contents, MIME type."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with_alpha = photo.copy()
+    with_alpha.putalpha(255)
+    frames = [photo.rotate(90 * turn) for turn in range(3)]
+    animation = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    return {
+        "rotated": (".jpg", encoded(photo, "JPEG", quality=95, exif=exif), "image/jpeg"),
+        "cmyk": (".jpg", encoded(photo.convert("CMYK"), "JPEG", quality=95), "image/jpeg"),
+        "grey": (".jpg", encoded(photo.convert("L"), "JPEG", quality=95), "image/jpeg"),
+        "alpha": (".png", encoded(with_alpha), "image/png"),
+        "palette": (".png", encoded(photo.convert("P")), "image/png"),
+        "animated": (".gif", animation, "image/gif"),
+        "bmp": (".bmp", encoded(photo, "BMP"), "image/bmp"),
+    }
+
+
+KINDS = ("rotated", "cmyk", "grey", "alpha", "palette", "animated", "bmp")
+
+
+def test_unusual_images_are_decoded_like_in_evaluation(page, exported, tmp_path):
+    with Image.open(exported.run_dir / "photos" / "flower.jpg") as photo:
+        images = unusual_images(photo.resize((240, 160)))
+    assert tuple(images) == KINDS
+    paths, urls = [], []
+    for name, (suffix, contents, mime) in images.items():
+        paths.append(tmp_path / f"{name}{suffix}")
+        paths[-1].write_bytes(contents)
+        urls.append(data_url(contents, mime))
+    model = exported.index()[0]["files"]["tflite"]
+    _, probabilities = infer(page, f"/{model}", "litert-wasm", urls)
+    wanted = exported.keras_probabilities(paths)
+    difference = dict(zip(KINDS, np.abs(probabilities - wanted).max(1), strict=True))
+    # The two decoders turn CMYK into RGB by different formulas.
+    difference.pop("cmyk")
+    assert max(difference.values()) < 2e-2, difference
+    assert (probabilities.argmax(1) == wanted.argmax(1)).all()
+
+
+def test_predict_shows_the_five_best_and_both_times(page, exported):
+    page.goto("/")
+    assert page.locator("#predict").is_disabled()
+    page.locator("#samples button").nth(3).click()
+    wanted = exported.keras_probabilities(exported.samples[3:4])[0]
+    assert_same(predict(page), top_five(wanted, CLASS_NAMES))
+    times = page.locator(".times").inner_text()
+    assert "Inference" in times and "First run" in times and " ms" in times
+    assert "LiteRT.js, WebAssembly" in page.locator(".result .runs-on").inner_text()
+    page.locator("#status summary").first.click()
+    reasons = page.locator("#status").inner_text()
+    assert "LiteRT.js, WebGPU: WebGPU" in reasons, "why the first choice is not used"
+
+
+@pytest.mark.parametrize("runtime", ["tfjs-wasm", "tfjs-webgl"])
+def test_runtime_switch(page, exported, runtime):
+    page.goto("/")
+    choose_runtime(page, runtime)
+    page.locator("#samples button").nth(1).click()
+    wanted = exported.keras_probabilities(exported.samples[1:2])[0]
+    assert_same(predict(page), top_five(wanted, CLASS_NAMES))
+    assert RUNTIMES[runtime] in page.locator(".result .runs-on").inner_text()
+
+
+@pytest.mark.parametrize("how", ["choose", "paste", "drop"])
+def test_an_image_can_be_chosen_pasted_and_dropped(page, exported, how):
+    page.goto("/")
+    path = exported.photos[4]
+    give_file(page, path.read_bytes(), "image/jpeg", how, path.name)
+    page.locator("#predict:enabled").wait_for()
+    wanted = exported.keras_probabilities([path])[0]
+    assert predict(page)[0][0] == top_five(wanted, CLASS_NAMES)[0][0]
+
+
+def tab_to(page, target: str, key: str) -> None:
+    """Presses Tab or Shift+Tab until the focus is inside `target`."""
+    inside = f"document.activeElement.closest('{target}') !== null"
+    for _ in range(40):
+        page.keyboard.press(key)
+        if page.evaluate(inside):
+            return
+    raise AssertionError(f"{key} must reach {target}.")
+
+
+def test_keyboard_alone_suffices(page, exported):
+    page.goto("/")
+    page.locator("#samples button").first.wait_for()
+    tab_to(page, "#samples", "Tab")
+    page.keyboard.press("Enter")
+    page.locator("#predict:enabled").wait_for()
+    tab_to(page, "#predict", "Shift+Tab")
+    page.keyboard.press("Enter")
+    page.locator(".result .class").first.wait_for()
+    wanted = exported.keras_probabilities(exported.samples[:1])[0]
+    assert_same(results(page), top_five(wanted, CLASS_NAMES))
+
+
+def test_models_side_by_side(page, exported):
+    page.goto("/")
+    page.locator("#models input").nth(1).check()
+    page.locator("#samples button").nth(5).click()
+    predict(page)
+    page.locator(".result").nth(1).locator(".class").first.wait_for()
+    names = page.locator(".result h3").all_inner_texts()
+    assert [name.split(" · ")[1] for name in names] == ["float32", "float16"]
+    wanted = top_five(exported.keras_probabilities(exported.samples[5:6])[0], CLASS_NAMES)
+    assert_same(results(page, 0), wanted)
+    # Half precision.
+    assert results(page, 1)[0] == (wanted[0][0], pytest.approx(wanted[0][1], abs=1e-2))
+
+
+def test_model_card_shows_the_report(page, exported):
+    page.goto("/")
+    card = page.locator(".model-card").first
+    card.locator("summary").click()
+    report = exported.index()[0]["reports"]["tflite"]
+    facts = card.inner_text()
+    assert f"{SIZE} × {SIZE} pixels" in facts
+    assert "float32" in facts
+    assert f"{report['parameters']:,}" in facts
+    assert "not measured" in facts, "the report holds no accuracy"
+
+
+def test_capture_from_the_camera(page):
+    page.goto("/")
+    page.click("#camera")
+    page.locator("#video").wait_for()
+    page.wait_for_function("document.querySelector('#video').videoWidth > 0")
+    page.click("#switch")
+    page.wait_for_function("document.querySelector('#video').videoWidth > 0")
+    page.click("#capture")
+    page.locator("#preview").wait_for()
+    assert not page.locator("#video").is_visible()
+    assert page.evaluate("document.querySelector('#preview').width") > 100
+    total = sum(probability for _, probability in predict(page))
+    assert 0 < total <= 1 + 1e-6
+
+
+def test_live_camera(page):
+    page.goto("/")
+    page.click("#live")
+    page.locator("#rate", has_text="frames/s").wait_for()
+    page.locator(".result .class").first.wait_for()
+    assert float(page.locator("#rate").inner_text().split()[0]) > 0.5
+    assert page.locator("#live").get_attribute("aria-pressed") == "true"
+    page.click("#stop")
+    assert not page.locator("#video").is_visible()
+    assert not page.locator("#rate").is_visible()
+
+
+def test_another_page_uses_a_model_in_a_few_lines(page, exported):
+    """The module `infer.js`, on a page that is not the application."""
+    page.goto("/models.json")
+    files = exported.index()[0]["files"]
+    top = page.evaluate(
+        """async ([model, image]) => {
+          const { load } = await import("/infer.js");
+          const model_ = await load(model);
+          const bitmap = await createImageBitmap(await (await fetch(image)).blob());
+          return model_.classify(bitmap);
+        }""",
+        [f"/{files['tflite']}", "/samples/02.png"],
+    )
+    wanted = top_five(exported.keras_probabilities(exported.samples[2:3])[0], CLASS_NAMES)
+    assert_same([(row["label"], row["probability"]) for row in top], wanted)

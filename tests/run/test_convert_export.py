@@ -1,0 +1,111 @@
+"""The export commands as a person calls them: what they print, write and answer."""
+
+import json
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from convert.__main__ import main
+from mobilevit_keras import commands
+from mobilevit_keras.export import run_tfjs, run_tflite
+from mobilevit_keras.export.report import record_accuracy
+from tests.tiny import build_tiny
+
+
+@pytest.fixture
+def convert(capfd):
+    """Runs a subcommand in this process; gives exit status, output and error output."""
+
+    def run(*arguments):
+        status = commands.run(main, list(map(str, arguments)))
+        return status, *capfd.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    model = build_tiny(
+        class_names=("a", "b", "c"), preprocessing={"short_side": 64, "crop_size": 64}
+    )
+    model.save(folder / "model.keras")
+    (folder / "samples").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    for index, image in enumerate(pixels):
+        Image.fromarray(image).save(folder / f"samples/{index}.png")
+    return folder
+
+
+def test_both_formats(run_folder, convert):
+    for command, name in (("tflite", "model.tflite"), ("tfjs", "tfjs")):
+        status, printed, errors = convert(command, run_folder / "model.keras", run_folder / name)
+        assert status == 0, errors
+        assert "largest difference" in printed
+        assert "on 2 images" in printed
+    report = json.loads((run_folder / "model.report.json").read_text("utf-8"))
+    assert report["size"] == [64, 64]
+    image = np.full((1, 64, 64, 3), 128.0)
+    np.testing.assert_allclose(
+        run_tflite(run_folder / "model.tflite", image).probabilities,
+        run_tfjs(run_folder / "tfjs", image).probabilities,
+        atol=1e-4,
+    )
+
+
+def test_mistakes_end_with_status_2_and_one_line(run_folder, convert, tmp_path):
+    other = tmp_path / "other.keras"
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)]).save(other)
+    broken = tmp_path / "broken.keras"
+    with zipfile.ZipFile(broken, "w") as archive:
+        archive.writestr("dear", "reader")
+    model, output = run_folder / "model.keras", tmp_path / "out"
+    cases = [
+        ((tmp_path / "none.keras", output), "none.keras"),
+        ((other, output), "other.keras with a Sequential"),
+        ((broken, output), "broken.keras"),
+        ((model, output, "--size", "31"), "31x31"),
+        ((model, output, "--precision", "int3"), "int3"),
+        ((model, output, "--images", tmp_path / "nowhere"), "nowhere"),
+        ((model, other / "out"), "other.keras"),
+    ]
+    for arguments, part in cases:
+        status, _, errors = convert("tflite", *arguments)
+        assert status == 2, errors
+        line = errors.strip().splitlines()[-1]
+        assert line.startswith("error: ") and part in line
+        assert "Traceback" not in errors
+    assert {file.name for file in tmp_path.iterdir()} == {"other.keras", "broken.keras"}
+
+
+def test_benchmark(run_folder, convert, tmp_path):
+    model = run_folder / "model.tflite"
+    if not model.exists():
+        convert("tflite", run_folder / "model.keras", model)
+    record_accuracy(model, 0.5, 1.0, 10)
+    status, printed, errors = convert(
+        *("benchmark", model, model, "--rounds", "2"),
+        *("--json", tmp_path / "times.json", "--plot", tmp_path / "plot.png"),
+    )
+    assert status == 0, errors
+    assert printed.count("model.tflite") == 2 and "50.0%" in printed
+    first, second = json.loads((tmp_path / "times.json").read_text("utf-8"))
+    assert first["ratio"] == 1.0
+    assert 0 < first["minimum_ms"] <= first["median_ms"]
+    assert first["xnnpack_partitions"] == 1
+    assert second["bytes"] == model.stat().st_size
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_benchmark_mistakes(run_folder, convert, tmp_path):
+    (tmp_path / "text.tflite").write_text("dear reader")
+    for arguments, part in (
+        ((tmp_path / "none.tflite",), "none.tflite"),
+        ((tmp_path / "text.tflite",), "text.tflite"),
+    ):
+        status, _, errors = convert("benchmark", *arguments)
+        assert status == 2
+        assert part in errors.strip().splitlines()[-1]

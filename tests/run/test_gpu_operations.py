@@ -1,0 +1,32 @@
+"""What the GPU backend of LiteRT takes, asked through LiteRT.js in Chromium."""
+
+import pytest
+import tensorflow as tf
+
+from benchmarks.gpu_operations import compile_for_gpu
+from mobilevit_keras.export import export_tflite
+from mobilevit_keras.export.check_images import generated_images
+from tests.tiny import build_tiny
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_every_operation_of_an_export_is_taken(tmp_path, browser, precision):
+    path = tmp_path / "model.tflite"
+    # 96 pixels: the last stage's 3 x 3 cells are resized for patches of 2 x 2.
+    export_tflite(build_tiny(), path, 96, precision, generated_images(96, 96, count=2))
+    assert compile_for_gpu(path, browser) == ([[1, 96, 96, 3]], [])
+
+
+def test_a_refused_operation_is_named(tmp_path, browser):
+    @tf.function(input_signature=[tf.TensorSpec((1, 8, 8, 4))])
+    def unfold_in_six_dimensions(images):
+        x = tf.reshape(images, (1, 4, 2, 4, 2, 4))
+        return tf.reshape(tf.transpose(x, (0, 2, 4, 1, 3, 5)), (1, 4, 16, 4)) * 2.0
+
+    path = tmp_path / "model.tflite"
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [unfold_in_six_dimensions.get_concrete_function()]
+    )
+    path.write_bytes(converter.convert())
+    _, refused = compile_for_gpu(path, browser)
+    assert any("bad input dims size: 6" in line for line in refused)

@@ -1,0 +1,93 @@
+"""Every command of the README, run in its order as it stands there, on two small classes."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import convert.__main__
+import train.__main__
+from mobilevit_keras import MobileViTImageClassifier, commands
+from tests.weights import numpy_reference, torch_file
+
+README = Path(__file__).parents[2] / "README.md"
+
+# The test that this is part of, what it depends on, and what never ends.
+NOT_RUN = ("make demo", "make test")
+SERVES = "python -m convert demo"
+
+# What makes a command fit into seconds; flags given last count.
+SMALL = {
+    "python -m train classification --data": (
+        "--variant mobilevit_xxs --sizes 32 64 --base-size 64 --batch-size 8 --epochs 1"
+    ),
+    "python -m train classification --recipe finetune": "--smoke",
+    "python -m train classification --recipe quantize": "--smoke --base-size 64",
+}
+
+
+def blocks(language: str) -> list[str]:
+    text = README.read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """A person's folder: photos of two classes, a preset and a checkpoint that were downloaded."""
+    rng = np.random.default_rng(0)
+    for name, channel in (("cat", 0), ("dog", 2)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(10):
+            pixels = rng.integers(0, 80, (40, 50, 3), "uint8")
+            pixels[..., channel] += 150
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{i}.jpg")
+    MobileViTImageClassifier.from_variant("mobilevit_xxs").save(tmp_path / "preset.keras")
+    torch_file.write(
+        tmp_path / "mobilevit_s.pt", numpy_reference.random_checkpoint("mobilevit_xxs", 1000)
+    )
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(command: str) -> int:
+    """Runs `python -m train …` or `python -m convert …` in this process."""
+    words = shlex.split(command.replace("mobilevit_s.cvnets_in1k", "preset.keras"))
+    for start, flags in SMALL.items():
+        if command.startswith(start):
+            words += shlex.split(flags)
+    if words[1].endswith(".py"):
+        return subprocess.run([sys.executable, README.parent / words[1], *words[2:]]).returncode
+    assert words[:2] == ["python", "-m"], command
+    main = {"train": train.__main__.main, "convert": convert.__main__.main}[words[2]]
+    return commands.run(main, words[3:])
+
+
+@pytest.mark.timeout(600)
+def test_commands(folder, monkeypatch):
+    served = []
+    monkeypatch.setattr("convert.demo_command.serve", lambda *arguments: served.append(arguments))
+    lines = [line for block in blocks("bash") for line in block.splitlines()]
+    assert len(lines) > 10
+    for line in lines:
+        if line not in NOT_RUN:
+            assert run(line) == 0, line
+    assert len(served) == sum(line.startswith(SERVES) for line in lines) == 1
+    for path in (
+        "runs/photos/model.tflite",
+        "runs/photos/labels.txt",
+        "runs/photos/tfjs/model.json",
+        "runs/tuned/model.keras",
+        "site/index.html",
+    ):
+        assert (folder / path).is_file(), path
+
+
+def test_python(folder):
+    (code,) = blocks("python")
+    exec(compile(code, "README.md", "exec"), {})
+    assert (folder / "own.keras").is_file()

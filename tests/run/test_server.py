@@ -1,0 +1,154 @@
+"""The local server: what it serves, with which headers, and what it refuses."""
+
+import http.client
+import socket
+
+import pytest
+
+from convert.server import make_server, resolve, serving
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    root = tmp_path_factory.mktemp("server")
+    folder = root / "site"
+    (root / "secret.txt").write_text("secret")
+    for name in (
+        "index.html",
+        "benchmark/index.html",
+        "models.json",
+        "manifest.webmanifest",
+        "assets/a-1.js",
+        "runtimes/1/a.wasm",
+        "runtimes/1/a.mjs",
+        "models/m/model.tflite",
+        "models/m/ä b.txt",
+        "empty/file.txt",
+        ".hidden",
+    ):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    (folder / "link.txt").symlink_to(root / "secret.txt")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(site):
+    with serving(site) as url:
+        yield url.removeprefix("http://").rstrip("/")
+
+
+def get(address, path, method="GET", headers=None):
+    """Sends the path exactly as written, which no higher client does."""
+    connection = http.client.HTTPConnection(address, timeout=10)
+    try:
+        connection.putrequest(method, path, skip_accept_encoding=True)
+        for name, value in (headers or {}).items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        response = connection.getresponse()
+        return response.status, dict(response.getheaders()), response.read().decode()
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "mime"),
+    [
+        ("/", "text/html; charset=utf-8"),
+        ("/benchmark/", "text/html; charset=utf-8"),
+        ("/models.json", "application/json; charset=utf-8"),
+        ("/manifest.webmanifest", "application/manifest+json"),
+        ("/assets/a-1.js", "text/javascript; charset=utf-8"),
+        ("/runtimes/1/a.wasm", "application/wasm"),
+        ("/runtimes/1/a.mjs", "text/javascript; charset=utf-8"),
+        ("/models/m/model.tflite", "application/octet-stream"),
+        ("/models/m/%C3%A4%20b.txt", "text/plain; charset=utf-8"),
+    ],
+)
+def test_types_and_isolation(address, path, mime):
+    status, headers, body = get(address, path)
+    assert (status, headers["Content-Type"]) == (200, mime)
+    assert int(headers["Content-Length"]) == len(body.encode())
+    assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert headers["Cross-Origin-Embedder-Policy"] == "require-corp"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../secret.txt",
+        "/%2e%2e/secret.txt",
+        "/assets/../../secret.txt",
+        "/..%2fsecret.txt",
+        "/..%5csecret.txt",
+        "//secret.txt",
+        "/link.txt",
+        "/.hidden",
+        "/empty",
+        "/empty/",
+        "/assets/",
+        "/no-such-file",
+        "/index.html%00.png",
+        "/index.html/x",
+        "/" + 5000 * "a",
+    ],
+)
+def test_refuses_escapes_listings_and_hidden_files(address, path):
+    status, headers, body = get(address, path)
+    assert status == 404
+    assert "secret" not in body and "file.txt" not in body
+    assert headers["Cross-Origin-Embedder-Policy"] == "require-corp"
+
+
+def test_caching(address):
+    for path in ("/assets/a-1.js", "/runtimes/1/a.wasm", "/models/m/model.tflite"):
+        assert "immutable" in get(address, path)[1]["Cache-Control"]
+    _, headers, _ = get(address, "/models.json")
+    assert headers["Cache-Control"] == "no-cache"
+    status, again, body = get(address, "/models.json", headers={"If-None-Match": headers["ETag"]})
+    assert (status, body, again["ETag"]) == (304, "", headers["ETag"])
+    assert get(address, "/models.json", headers={"If-None-Match": '"other"'})[0] == 200
+
+
+def test_head_and_other_methods(address):
+    status, headers, body = get(address, "/models.json", method="HEAD")
+    assert (status, body, headers["Content-Length"]) == (200, "", str(len("models.json")))
+    assert get(address, "/models.json", method="POST")[0] == 501
+
+
+def test_a_folder_gets_its_slash(address):
+    status, headers, _ = get(address, "/benchmark")
+    assert (status, headers["Location"]) == (301, "/benchmark/")
+
+
+def test_no_open_redirect(address):
+    status, headers, _ = get(address, "//benchmark")
+    assert (status, headers["Location"]) == (301, "/benchmark/")
+
+
+def test_listens_on_this_computer_only(site):
+    with make_server(site, "127.0.0.1", 0) as server:
+        assert server.server_address[0] == "127.0.0.1"
+        assert server.url == f"http://127.0.0.1:{server.server_address[1]}/"
+
+
+def test_says_which_address_is_taken(site):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match=f"Received: host=127.0.0.1, port={port}"):
+            make_server(site, "127.0.0.1", port)
+
+
+def test_needs_a_site(tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"index.html. Received: {tmp_path}"):
+        make_server(tmp_path, "127.0.0.1", 0)
+
+
+def test_resolve_follows_no_link_out(site):
+    assert resolve(site, "/index.html") == (site / "index.html").resolve()
+    assert resolve(site, "/link.txt") is None

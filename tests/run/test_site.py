@@ -1,0 +1,175 @@
+"""The site builder: which models it finds, what it writes, and how it refuses."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from convert.__main__ import main
+from convert.site import build_site, find_models
+from mobilevit_keras import commands
+
+REPORT = {
+    "variant": "mobilevit_xxs",
+    "num_classes": 2,
+    "size": [64, 64],
+    "precision": "float32",
+    "preprocessing": {"short_side": 72, "crop_size": 64, "interpolation": "bilinear"},
+    "structure": {"operations": {"ADD": 3}},
+}
+
+
+def write_tflite(folder: Path, name: str, **report) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.tflite").write_bytes(b"\0\0\0\0TFL3" + name.encode())
+    (folder / f"{name}.report.json").write_text(json.dumps(REPORT | report))
+    (folder / "labels.txt").write_text("cat\ndog\n")
+
+
+def write_tfjs(folder: Path, **report) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.json").write_text("{}")
+    (folder / "group1-shard1of1.bin").write_bytes(b"\1\2")
+    (folder / "labels.txt").write_text("cat\ndog\n")
+    (folder / "report.json").write_text(json.dumps(REPORT | report))
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    folder = tmp_path / "run"
+    write_tflite(folder, "model")
+    write_tflite(folder, "model_int8", precision="int8")
+    write_tfjs(folder / "tfjs")
+    write_tfjs(folder / "tfjs_uint8", precision="uint8")
+    (folder / "samples").mkdir()
+    (folder / "samples" / "a.png").write_bytes(b"png")
+    (folder / "samples" / "notes.txt").write_text("no image")
+    return folder
+
+
+def test_formats_of_one_model_belong_together(run_dir):
+    found = {model.key: model for model in find_models(run_dir)}
+    assert set(found) == {"", "int8", "uint8"}
+    assert found[""].tflite and found[""].tfjs
+    assert found["int8"].tflite and not found["int8"].tfjs
+    assert found["uint8"].tfjs and not found["uint8"].tflite
+    assert found["int8"].name == "mobilevit_xxs · int8"
+
+
+def test_a_single_file_or_folder_is_a_model(run_dir):
+    (only,) = find_models(run_dir / "model_int8.tflite")
+    assert only.tflite == run_dir / "model_int8.tflite"
+    (only,) = find_models(run_dir / "tfjs")
+    assert only.tfjs == run_dir / "tfjs"
+
+
+def test_site_of_several_runs(run_dir, tmp_path):
+    other = tmp_path / "other"
+    write_tflite(other, "model", parameters=7)
+    site = build_site([run_dir, other], tmp_path / "site")
+    index = json.loads((site / "models.json").read_text())
+    names = [model["name"] for model in index["models"]]
+    assert names == [
+        "mobilevit_xxs · float32 · run",
+        "mobilevit_xxs · int8",
+        "mobilevit_xxs · uint8",
+        "mobilevit_xxs · float32 · other",
+    ]
+    assert len({model["id"] for model in index["models"]}) == 4
+    for model in index["models"]:
+        for url in model["files"].values():
+            path = site / url
+            report = "report.json" if path.suffix == ".json" else f"{path.stem}.report.json"
+            assert path.is_file() and path.with_name(report).is_file()
+            assert (path.parent / "labels.txt").read_text() == "cat\ndog\n"
+    assert "structure" not in index["models"][0]["reports"]["tflite"], "only what is shown"
+    assert index["samples"] == ["samples/00.png"]
+    assert (site / "index.html").is_file() and (site / "service_worker.js").is_file()
+    # A second time replaces the first whole.
+    again = build_site([other], tmp_path / "site")
+    assert len(list((again / "models").iterdir())) == 1
+    assert not (again / "samples").exists()
+
+
+def test_refusals(run_dir, tmp_path):
+    with pytest.raises(FileNotFoundError, match="must exist. Received: .*nowhere"):
+        build_site([tmp_path / "nowhere"], tmp_path / "site")
+    with pytest.raises(
+        FileNotFoundError, match=r"must hold exported models .* Received: .*samples"
+    ):
+        build_site([run_dir / "samples"], tmp_path / "site")
+    (run_dir / "model.report.json").write_text("{}")
+    with pytest.raises(ValueError, match="must have num_classes.* Received: .*model.report.json"):
+        build_site([run_dir], tmp_path / "site")
+    (run_dir / "model.report.json").write_text("{")
+    with pytest.raises(ValueError, match="must be JSON. Received: .*model.report.json"):
+        build_site([run_dir], tmp_path / "site")
+    (run_dir / "model.report.json").unlink()
+    with pytest.raises(
+        FileNotFoundError, match="must lie beside a model. Received: no .*model.report.json"
+    ):
+        build_site([run_dir], tmp_path / "site")
+    assert not (tmp_path / "site").exists()
+
+
+def test_never_replaces_a_folder_that_is_no_site(run_dir, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("mine")
+    with pytest.raises(ValueError, match="new, empty or earlier site's folder. .*thesis"):
+        build_site([run_dir], tmp_path / "thesis")
+    assert (tmp_path / "thesis" / "chapter.txt").read_text() == "mine"
+
+
+def test_missing_labels_leave_nothing_behind(run_dir, tmp_path):
+    (run_dir / "labels.txt").unlink()
+    with pytest.raises(FileNotFoundError, match="labels.txt"):
+        build_site([run_dir], tmp_path / "out" / "site")
+    assert not (tmp_path / "out" / "site").exists()
+
+
+def test_without_npm(run_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr("convert.site.WEB_SOURCES", tmp_path)
+    (tmp_path / "index.html").write_text("")
+    monkeypatch.setattr("convert.site._BUILD_INPUTS", ("index.html",))
+    with pytest.raises(FileNotFoundError, match="Node.js 20 or newer. Received: no `no-such-npm`"):
+        build_site([run_dir], tmp_path / "site", npm="no-such-npm")
+    with pytest.raises(OSError, match=r"`false ci .*` in .* must succeed"):
+        build_site([run_dir], tmp_path / "site", npm="false")
+
+
+def test_commands(run_dir, tmp_path, capsys):
+    site = tmp_path / "site"
+    other = run_dir / "model_int8.tflite"
+    assert commands.run(main, ["web", str(run_dir), str(site), "--model", str(other)]) == 0
+    assert f"Wrote {site}" in capsys.readouterr().out
+    models = json.loads((site / "models.json").read_text())["models"]
+    assert len(models) == 3, "the same file twice is one model"
+    assert commands.run(main, ["demo", str(tmp_path / "nowhere")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and "nowhere" in error and error.count("\n") == 1
+
+
+def test_demo_serves_on_this_computer(run_dir):
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "convert", "demo", str(run_dir), "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    try:
+        line = process.stdout.readline()
+        url = re.search(r"http://127\.0\.0\.1:\d+/", line).group()
+        with urllib.request.urlopen(url, timeout=10) as response:
+            assert response.status == 200
+            assert response.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.stdout.close()

@@ -1,0 +1,238 @@
+"""The train command on real images, as a person runs it, and the mistakes a person makes."""
+
+import contextlib
+import csv
+import io
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from mobilevit_keras import commands
+from mobilevit_keras.models import load_classifier
+from train.__main__ import main
+from train.config import ClassificationConfig, load_recipe, recipe_names
+
+
+def train(*arguments) -> int:
+    return commands.run(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    """Two classes that colour tells apart, one file of them cut short."""
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for name, channel in (("red", 0), ("blue", 2)):
+        (folder / name).mkdir()
+        for i in range(12):
+            pixels = rng.integers(0, 80, (40, 50, 3), "uint8")
+            pixels[..., channel] += 150
+            Image.fromarray(pixels).save(folder / name / f"{i:02d}.jpg")
+    whole = (folder / "red" / "00.jpg").read_bytes()
+    (folder / "red" / "broken.jpg").write_bytes(whole[: len(whole) // 2])
+    return folder
+
+
+SMALL = [
+    "--sizes", "32", "40", "--base-size", "32", "--batch-size", "8", "--epochs", "2",
+    "--ema-decay", "0.5", "--verbose", "2", "--checkpoint-every", "2",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(photos, tmp_path_factory) -> tuple[Path, str]:
+    """A finished run on a folder, and what the command printed."""
+    output = tmp_path_factory.mktemp("runs") / "photos"
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        arguments = ["--data", f"folder:{photos}", "--output", output, *SMALL]
+        assert train("classification", *arguments) == 0
+    return output, printed.getvalue()
+
+
+def test_the_runs_folder(run, photos):
+    output, printed = run
+    assert "skipped" in printed and "broken.jpg" in printed
+    model = load_classifier(output / "model.keras")
+    assert model.class_names == ("blue", "red")
+    assert (model.preprocessing.short_side, model.preprocessing.crop_size) == (36, 32)
+    rows = list(csv.DictReader((output / "log.csv").open()))
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    assert {"loss", "top1", "val_loss", "val_top1", "learning_rate", "images_per_second"} <= set(
+        rows[0]
+    )
+    assert Image.open(output / "curves.png").size[0] > 600
+    assert list((output / "tensorboard").rglob("events*"))
+    assert len(list((output / "samples").iterdir())) == 4
+    saved = yaml.safe_load((output / "config.yaml").read_text())
+    assert ClassificationConfig(**saved).sizes == (32, 40)
+
+
+def test_evaluate_prints_one_json_line(run, photos, capsys):
+    output, _ = run
+    model = output / "model.keras"
+    assert train("evaluate", "--model", model, "--data", f"folder:{photos}") == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    result = json.loads(line)
+    assert list(result) == ["top1", "top5", "images", "milliseconds_per_image"]
+    assert result["top5"] == 1.0 and result["images"] in (4, 5)
+
+
+def test_evaluate_at_several_sizes_prints_a_table(run, photos, capsys):
+    output, _ = run
+    arguments = ["--model", output / "model.keras", "--data", f"folder:{photos}"]
+    assert train("evaluate", *arguments, "--sizes", "32", "48") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line)["size"] for line in lines[:2]] == [32, 48]
+    assert lines[3].split() == ["size", "top-1", "top-5", "ms/image"]
+
+
+def test_a_second_run_needs_a_word(run, photos, capsys):
+    output, _ = run
+    before = (output / "model.keras").read_bytes()
+    arguments = ["--data", f"folder:{photos}", "--output", output, *SMALL]
+    assert train("classification", *arguments) == 2
+    assert "--resume goes on with it, --overwrite begins anew" in capsys.readouterr().err
+    assert (output / "model.keras").read_bytes() == before
+
+
+def test_resume_of_a_finished_run_trains_no_further(run, photos, capsys):
+    output, _ = run
+    before = load_classifier(output / "model.keras").get_weights()
+    arguments = ["--data", f"folder:{photos}", "--output", output, *SMALL]
+    assert train("classification", *arguments, "--resume") == 0
+    assert len((output / "log.csv").read_text().splitlines()) == 3
+    after = load_classifier(output / "model.keras").get_weights()
+    assert all((x == y).all() for x, y in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_recipes_are_whole(name):
+    """Every key is known, with and without the smoke values, and every recipe has those."""
+    plain, smoke = load_recipe(name), load_recipe(name, smoke=True)
+    assert plain != smoke
+    ClassificationConfig(**plain, weights="model.keras")
+    ClassificationConfig(**smoke, weights="model.keras")
+
+
+def test_the_papers_recipe():
+    config = ClassificationConfig(**load_recipe("mobilevit_imagenet"))
+    assert (config.epochs, config.batch_size, config.base_size) == (300, 1024, 256)
+    assert config.sizes == (160, 192, 256, 288, 320)
+    assert (config.evaluation_short_side, config.evaluation_crop_size) == (288, 256)
+
+
+MISTAKES = {
+    "unknown variant": (["--variant", "mobilevit_m"], "mobilevit_m"),
+    "unknown source": (["--data", "imagenet"], "'imagenet'"),
+    "no folder": (["--data", "folder:/no/such/folder"], "/no/such/folder"),
+    "empty folder": (["--data", "folder:{empty}"], "{empty}"),
+    "one class": (["--data", "folder:{one}"], "{one}"),
+    "no recipe": (["--recipe", "imagenet"], "'imagenet'"),
+    "unknown key": (["--recipe", "{recipe}"], "'epoch' in {recipe}; did you mean 'epochs'?"),
+    "wrong type": (["--recipe", "{types}"], "`epochs` must be of type int. Received: 'ten'"),
+    "small size": (["--sizes", "16", "32"], "16"),
+    "epochs": (["--epochs", "0"], "`epochs` must be at least 1. Received: 0"),
+    "precision": (["--precision", "int8"], "Received: 'int8'"),
+    "unwritable": (["--output", "{file}/run"], "{file}"),
+    "nothing to resume": (["--resume"], "none in"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes(name, tmp_path, photos, capsys):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "one" / "cat").mkdir(parents=True)
+    Image.new("RGB", (40, 40)).save(tmp_path / "one" / "cat" / "1.png")
+    (tmp_path / "recipe.yaml").write_text("epoch: 3\n")
+    (tmp_path / "types.yaml").write_text("epochs: ten\n")
+    (tmp_path / "file").touch()
+    places = {
+        "empty": tmp_path / "empty",
+        "one": tmp_path / "one",
+        "recipe": tmp_path / "recipe.yaml",
+        "types": tmp_path / "types.yaml",
+        "file": tmp_path / "file",
+    }
+    flags, message = MISTAKES[name]
+    arguments = ["--data", f"folder:{photos}", "--output", str(tmp_path / "run")]
+    arguments += [flag.format(**places) for flag in flags]
+    assert train("classification", *arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    assert message.format(**places) in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_strict_stops_at_an_unreadable_image(photos, tmp_path, capsys):
+    arguments = ["--data", f"folder:{photos}", "--output", tmp_path / "run", "--strict"]
+    assert train("classification", *arguments, *SMALL) == 2
+    assert "broken.jpg" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("model", ["missing.keras", "text.keras", "text.tflite", "text.h5"])
+def test_evaluate_refuses_what_is_no_model(tmp_path, photos, capsys, model):
+    for name in ("text.keras", "text.tflite", "text.h5"):
+        (tmp_path / name).write_text("no model")
+    status = train("evaluate", "--model", tmp_path / model, "--data", f"folder:{photos}")
+    assert status == 2
+    assert model in capsys.readouterr().err
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(run, photos, tmp_path):
+    """SIGKILL between two checkpoints; what comes after is what would have come."""
+    whole, _ = run
+    output = tmp_path / "run"
+    arguments = ["--data", f"folder:{photos}", "--output", str(output), *SMALL]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "train", "classification", *arguments, "--checkpoint-every", "1"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not list(output.glob("checkpoints/step-*.npz")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert train("classification", "--output", output, "--resume") == 0
+    a, b = (load_classifier(folder / "model.keras").get_weights() for folder in (whole, output))
+    assert all((x == y).all() for x, y in zip(a, b, strict=True))
+
+
+def test_a_resumed_run_keeps_its_configuration(run, capsys):
+    output, _ = run
+    assert train("classification", "--output", output, "--resume", "--seed", "5") == 2
+    error = capsys.readouterr().err
+    assert "config.yaml has seed=0. Received: seed=5." in error
+
+
+def test_weights_of_another_variant(run, photos, tmp_path, capsys):
+    trained, _ = run
+    arguments = ["--data", f"folder:{photos}", "--output", tmp_path / "run"]
+    arguments += ["--weights", trained / "model.keras", "--variant", "mobilevit_s"]
+    assert train("classification", *arguments) == 2
+    assert "has 'mobilevit_xxs'. Received: variant='mobilevit_s'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_fine_tuning_starts_from_a_trained_model(run, photos, tmp_path, capsys):
+    trained, _ = run
+    shutil.copytree(photos, tmp_path / "photos")
+    (tmp_path / "photos" / "blue").rename(tmp_path / "photos" / "azure")
+    shutil.copytree(photos / "red", tmp_path / "photos" / "scarlet")
+    arguments = ["--data", f"folder:{tmp_path / 'photos'}", "--output", tmp_path / "run"]
+    arguments += ["--weights", trained / "model.keras", "--freeze", "backbone"]
+    assert train("classification", "--recipe", "finetune", "--smoke", *arguments) == 0
+    tuned = load_classifier(tmp_path / "run" / "model.keras")
+    assert tuned.class_names == ("azure", "red", "scarlet")
+    before = load_classifier(trained / "model.keras").backbone.get_weights()
+    for a, b in zip(before, tuned.backbone.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
