@@ -190,6 +190,21 @@ def test_a_worker_that_ends_between_two_predictions(page, exported):
     assert_next_prediction_works(page, exported)
 
 
+def test_a_worker_that_never_comes_up(page, exported):
+    held = []
+
+    def hold_first(route):
+        if held:
+            route.continue_()
+        held.append(route)
+
+    page.route("**/assets/worker-*.js", hold_first)
+    open_app(page)
+    # The second may come from the service worker, which no route sees.
+    assert held
+    assert_next_prediction_works(page, exported)
+
+
 def test_lost_graphics_device(page, exported):
     """A graphics device that goes away between two predictions (driver reset, laptop asleep)."""
     open_app(page)
@@ -231,10 +246,13 @@ def test_a_host_without_isolation_headers_means_one_thread(browser, exported):
 
 
 def wait_until_kept(page, exported, cache_name: str) -> None:
-    """Waits until the service worker holds all that an offline start needs."""
+    """Waits until the service worker answers for the page and holds all that it needs offline."""
     model = exported.index()[0]["files"]["tflite"]
     page.wait_for_function(
         """async ([prefix, ...paths]) => {
+          const { active, installing, waiting } = await navigator.serviceWorker.getRegistration();
+          if (active?.state !== "activated" || installing || waiting) return false;
+          if (navigator.serviceWorker.controller !== active) return false;
           const names = await caches.keys();
           if (names.length !== 1 || !names[0].startsWith(prefix)) return false;
           const cache = await caches.open(names[0]);

@@ -14,6 +14,8 @@ export class EngineError extends Error {
 
 /** After these the worker's memory cannot be trusted. */
 const FATAL: readonly string[] = ["no_runtime", "runtime_failed", "unexpected"];
+/** How long each try to start a worker may take: browsers now and then leave one waiting for ever. */
+const START_PATIENCES_MS: readonly number[] = [8000, 16000, 32000];
 
 interface Pending {
   resolve: (value: never) => void;
@@ -22,6 +24,7 @@ interface Pending {
 
 export class Engine {
   private worker: Worker | undefined;
+  private started: Promise<Worker> | undefined;
   private watch = new AbortController();
   private readonly pending = new Map<number, Pending>();
   private next = 0;
@@ -32,12 +35,16 @@ export class Engine {
     argument: Requests[K]["argument"],
     transfer: Transferable[] = [],
   ): Promise<Requests[K]["result"]> {
-    const worker = (this.worker ??= this.start());
+    const started = (this.started ??= this.start());
     const id = this.next++;
+    const send = (worker: Worker) => {
+      const request: Request<K> = { id, kind, argument };
+      if (this.pending.has(id)) worker.postMessage(request, transfer);
+    };
     return new Promise((resolve, reject) => {
       this.pending.set(id, { resolve, reject });
-      const request: Request<K> = { id, kind, argument };
-      worker.postMessage(request, transfer);
+      // Where none starts, `stop` has rejected the request.
+      started.then(send, () => undefined);
     });
   }
 
@@ -45,30 +52,42 @@ export class Engine {
   stop(message = "stopped"): void {
     this.watch.abort();
     this.worker?.terminate();
-    this.worker = undefined;
+    this.worker = this.started = undefined;
     const failure: Failure = { code: "worker_crashed", message, details: {} };
     for (const { reject } of this.pending.values()) reject(new EngineError(failure));
     this.pending.clear();
   }
 
-  private start(): Worker {
-    const name = `worker-${crypto.randomUUID()}`;
+  private async start(): Promise<Worker> {
+    const watch = (this.watch = new AbortController());
+    for (const patience of START_PATIENCES_MS) {
+      const name = `worker-${crypto.randomUUID()}`;
+      const worker = (this.worker = this.create(name));
+      const isReady = await firstMessage(worker, patience);
+      if (watch.signal.aborted) break;
+      if (isReady) {
+        void this.awaitEnd(name, worker, watch.signal);
+        return worker;
+      }
+      worker.terminate();
+    }
+    if (!watch.signal.aborted) this.stop("the worker does not start");
+    throw new Error("stopped");
+  }
+
+  private create(name: string): Worker {
     const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name });
     worker.addEventListener("message", ({ data }: MessageEvent<Response>) => this.settle(data));
     worker.addEventListener("error", (event) => {
       event.preventDefault();
       if (this.worker === worker) this.stop(event.message || "the worker failed");
     });
-    this.watch = new AbortController();
-    void this.awaitEnd(name, worker, this.watch.signal);
     return worker;
   }
 
   /** Notices a worker that ends without an event: its lock becomes free. */
   private async awaitEnd(name: string, worker: Worker, signal: AbortSignal): Promise<void> {
     if (!navigator.locks) return;
-    // The worker must hold the lock first; its first answer proves it.
-    await new Promise((resolve) => worker.addEventListener("message", resolve, { once: true }));
     await navigator.locks.request(name, { signal }, () => undefined).catch(() => undefined);
     if (!signal.aborted && this.worker === worker) this.stop("the worker ended");
   }
@@ -83,4 +102,12 @@ export class Engine {
     pending?.reject(new EngineError(failure));
     if (FATAL.includes(failure.code)) this.stop(failure.message);
   }
+}
+
+/** Whether the worker's first message, which says that it runs, comes in time. */
+function firstMessage(worker: Worker, patience: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    setTimeout(() => resolve(false), patience);
+    worker.addEventListener("message", () => resolve(true), { once: true });
+  });
 }

@@ -50,6 +50,9 @@ export interface Failure {
   details: Readonly<Record<string, string>>;
 }
 
+/** Number of the message by which a worker says that it runs; no request has it. */
+export const READY = -1;
+
 export interface Response {
   id: number;
   result?: unknown;

@@ -1,6 +1,14 @@
 /** The worker: holds the models, one request after the other, so that the page never waits. */
 import { InferError, load, type Model, type Rejection, RUNTIMES, unsuitable } from "../infer";
-import type { ModelSpec, ModelState, Request, RequestKind, Requests, Response } from "./protocol";
+import {
+  type ModelSpec,
+  type ModelState,
+  READY,
+  type Request,
+  type RequestKind,
+  type Requests,
+  type Response,
+} from "./protocol";
 
 declare const self: DedicatedWorkerGlobalScope;
 declare const __RUNTIMES__: string;
@@ -10,8 +18,6 @@ const models = new Map<string, { key: string; model: Promise<Model> }>();
 const proven = new Set<string>();
 let queue: Promise<void> = Promise.resolve();
 
-// The page waits for this lock, which becomes free when this worker ends, however it ends.
-void navigator.locks?.request(self.name, () => new Promise(() => undefined));
 
 function modelOf(spec: ModelSpec): Promise<Model> {
   const key = `${spec.runtime} ${spec.threads ?? ""}`;
@@ -93,3 +99,19 @@ self.addEventListener("message", ({ data }: MessageEvent<Request>) => {
   // An answer that cannot be sent ends this worker on the page's side, which starts another.
   queue = next.catch(reportError);
 });
+
+/** Says that requests can be answered from now on. */
+function report(): void {
+  const ready: Response = { id: READY };
+  self.postMessage(ready);
+}
+
+if (navigator.locks) {
+  // The page waits for this lock, which becomes free when this worker ends, however it ends.
+  void navigator.locks.request(self.name, () => {
+    report();
+    return new Promise(() => undefined);
+  });
+} else {
+  report();
+}
