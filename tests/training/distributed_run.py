@@ -33,7 +33,9 @@ def run(distribute: str, photos: str, output: str, resume: bool = False):
         base_size=32,
         batch_size=8,
         epochs=3,
-        peak_learning_rate=0.0003,
+        # Small: AdamW makes whole steps of gradients that are nothing but rounding.
+        initial_learning_rate=0.00002,
+        peak_learning_rate=0.00003,
         ema_decay=0.5,
         evaluation_batch_size=3,
         checkpoint_every=2,
