@@ -55,11 +55,11 @@ lint: $(VENV)/.installed
 chromium: $(VENV)/.installed
 	@command -v chromium || command -v chromium-browser || command -v google-chrome \
 	    || $(BIN)/python -m playwright install chromium \
-	    || { apt-get update -qq && apt-get install -qq -y chromium; }
+	    || { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium >/dev/null; }
 
 test: setup lint chromium
 	$(BIN)/python -m pip check
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=30
 
 # Against transformers and timm themselves, on CPU PyTorch in an environment of its own.
 PARITY := .venv-parity

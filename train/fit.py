@@ -18,7 +18,7 @@ from mobilevit_keras.data import (
 )
 from mobilevit_keras.models import MobileViTImageClassifier, Preprocessing
 from mobilevit_keras.models.transfer import freeze, replace_classifier
-from mobilevit_keras.quantization import quantize_aware
+from mobilevit_keras.quantization import quantize_aware, settle_ranges
 from mobilevit_keras.training.callbacks import (
     EpochProgress,
     ImagesPerSecond,
@@ -367,6 +367,9 @@ def train_classifier(config: ClassificationConfig, path: Path) -> MobileViTImage
         )
     if not writes:
         return model
+    if config.quantize != "none":
+        # The averages' ranges are not those of the last step.
+        settle_ranges(model)
     save_model(model, folder.model)
     plot_curves(folder.log, folder.curves)
     if pipeline.corrupt.count:

@@ -17,7 +17,7 @@ class Parity:
         max_abs_difference: Largest difference of a probability.
         top1_agreement: Share of the images with the same best class.
         clear_disagreements: Images with another best class although the expected best one leads by
-            more than 0.05.
+            more than 0.03.
     """
 
     images: int
@@ -47,7 +47,9 @@ class Bound:
     min_agreement: float = 0.0
 
 
-_TIE = 0.05
+# A sum next to the middle of two int8 codes may fall to either side, and what follows is then
+# another value. Of 600 images to a weak int8 model, one was led by more than 0.02.
+_TIE = 0.03
 
 
 def compare(expected: np.ndarray, actual: np.ndarray) -> Parity:

@@ -34,7 +34,7 @@ from mobilevit_keras.export.tflite_runner import run_tflite
 from mobilevit_keras.files import atomic_path
 from mobilevit_keras.layers import QUANTIZED, TRAINING
 from mobilevit_keras.models import MobileViTImageClassifier
-from mobilevit_keras.quantization import check_ranges, fold, quantize_aware
+from mobilevit_keras.quantization import fold, quantize_aware, settle_ranges
 from mobilevit_keras.quantization.fold import check_classifier, check_size
 
 INPUT_TYPES = ("float32", "uint8")
@@ -65,7 +65,7 @@ TFLITE_PRECISIONS = {
     "float16": _Precision("float16", Bound(1e-2)),
     # Activations are rounded to int8 within each operation, by the range of each image.
     "dynamic": _Precision("int8", Bound(0.2)),
-    "int8": _Precision("int8", Bound(0.2, 0.995), is_int8=True, calibrates=True),
+    "int8": _Precision("int8", Bound(0.1, 0.995), is_int8=True, calibrates=True),
     # No bound: what it loses is known before, and printed.
     "int8_full": _Precision("int8", None, max_partitions=None, is_int8=True, calibrates=True),
 }
@@ -188,7 +188,7 @@ def _check_arguments(model, size, precision, calibration, input_type) -> _Precis
             f"Received: {input_type!r} with {precision!r}."
         )
     if is_aware:
-        check_ranges(model)
+        settle_ranges(model)
     return chosen
 
 

@@ -23,6 +23,8 @@ class ConvNormAct(keras.layers.Layer):
         activation: Name of a Keras activation, or None.
         form: "training", or a form in which batch norm is folded into kernel and bias; in
             "quantized" kernel and outputs are fake-quantized too.
+        quantizes_output: Whether the form "quantized" has a grid for the output, too; without, what
+            follows must bring one.
 
     Input shape: `(B, H, W, C)`
     Output shape: `(B, ceil(H / strides), ceil(W / strides), filters)`
@@ -43,6 +45,7 @@ class ConvNormAct(keras.layers.Layer):
         use_norm: bool = True,
         activation: str | None = "silu",
         form: str = TRAINING,
+        quantizes_output: bool = True,
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
@@ -53,6 +56,7 @@ class ConvNormAct(keras.layers.Layer):
         self.use_norm = use_norm
         self.activation = activation
         self.form = check_form(form)
+        self.quantizes_output = quantizes_output
         self.padding = (kernel_size - 1) // 2 * dilation_rate
         # At stride 1 "same" is symmetric too, and one operation less than a pad and a convolution.
         self.pads_itself = strides > 1 and self.padding > 0
@@ -60,7 +64,7 @@ class ConvNormAct(keras.layers.Layer):
         self.norm = None
         if use_norm and form == TRAINING:
             self.norm = BatchNorm(dtype=self.dtype_policy, name="norm")
-        self.act = activation_layer(form, activation)
+        self.act = activation_layer(form, activation, quantizes_output)
 
     def build(self, input_shape) -> None:
         common = {
@@ -116,4 +120,5 @@ class ConvNormAct(keras.layers.Layer):
             "use_norm": self.use_norm,
             "activation": self.activation,
             "form": self.form,
+            "quantizes_output": self.quantizes_output,
         }

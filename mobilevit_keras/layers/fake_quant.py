@@ -1,6 +1,9 @@
 """Fake quantization: values rounded to the int8 grid of the converted file, in float arithmetic."""
 
+from collections.abc import Callable
+
 import keras
+import numpy as np
 from keras import ops
 
 from mobilevit_keras.layers.forms import QUANTIZED
@@ -10,6 +13,12 @@ MOMENTUM = 0.99
 
 UNIT_RANGE = (0.0, 255.0 / 256.0)
 """The grid on which TFLite's int8 sigmoid and softmax always answer."""
+
+IMAGE_RANGE = (0.0, 1.0 / (1.0 + 2.0**-14))
+"""The grid of the images: their bytes over 255, but for a step that is smaller by nothing that
+shows. Images resized by a whole factor have many values just between two bytes, which no two
+runtimes round to the same side; by this step they lie clearly nearer to the upper one.
+"""
 
 FLOAT_AGAIN = 1.0 + 2.0**-20
 """A factor that changes nothing that shows, and keeps what follows in float.
@@ -23,6 +32,8 @@ ACTIVATIONS = ("silu", "relu", "relu6", "hard_swish")
 
 _GATE_RANGES = {"silu": UNIT_RANGE, "hard_swish": (0.0, 6.0)}
 _SMALLEST_RANGE = 1e-6
+_SMALLEST_STEP = 1e-30
+_PROBE_SIDE = 64
 
 
 @keras.saving.register_keras_serializable("mobilevit_keras")
@@ -54,6 +65,7 @@ class ActivationQuantizer(keras.layers.Layer):
         self.is_symmetric = is_symmetric
         self.momentum = momentum
         self.is_observing = False
+        self.is_probed = False
         self.observed: list[tuple[float, float]] = []
 
     def build(self, input_shape) -> None:
@@ -63,6 +75,12 @@ class ActivationQuantizer(keras.layers.Layer):
             self.high = self.add_weight(name="high", dtype="float32", **common)
             # An integer, which averages of weights leave alone.
             self.frozen = self.add_weight(name="frozen", dtype="int32", **common)
+
+    @property
+    def step(self):
+        """Distance of two neighbouring values of the grid."""
+        low, high = self.fixed_range or (self.low.value, self.high.value)
+        return (high - low) / (254.0 if self.is_symmetric else 255.0)
 
     @property
     def has_range(self) -> bool:
@@ -79,6 +97,8 @@ class ActivationQuantizer(keras.layers.Layer):
         self.high.assign(high)
 
     def call(self, inputs, training=None):
+        if self.is_probed:
+            return ops.zeros_like(inputs) + self.step
         if self.fixed_range is not None:
             return fake_quantize(inputs, *self.fixed_range, self.is_symmetric)
         if self.is_observing:
@@ -134,36 +154,85 @@ def fake_quantize_kernel(kernel, axis: int):
         kernel: `(k, k, C, filters)`, or depthwise `(k, k, C, 1)`.
         axis: The axis of the output channels.
     """
-    others = tuple(index for index in range(4) if index != axis)
-    bound = ops.stop_gradient(ops.max(ops.abs(kernel), axis=others))
-    bound = ops.maximum(bound, _SMALLEST_RANGE)
+    bound = _kernel_bound(kernel, axis)
     return keras.quantizers.fake_quant_with_min_max_vars(
         kernel, -bound, bound, num_bits=8, narrow_range=True, axis=axis
     )
 
 
-@keras.saving.register_keras_serializable("mobilevit_keras")
-class QuantizedConv2D(keras.layers.Conv2D):
-    """Convolution with a fake-quantized kernel, one scale for each output channel."""
-
-    def convolution_op(self, inputs, kernel):
-        return super().convolution_op(inputs, fake_quantize_kernel(kernel, axis=3))
+def _kernel_bound(kernel, axis: int):
+    others = tuple(index for index in range(4) if index != axis)
+    bound = ops.stop_gradient(ops.max(ops.abs(kernel), axis=others))
+    return ops.maximum(bound, _SMALLEST_RANGE)
 
 
-@keras.saving.register_keras_serializable("mobilevit_keras")
-class QuantizedDepthwiseConv2D(keras.layers.DepthwiseConv2D):
-    """Depthwise convolution with a fake-quantized kernel, one scale for each channel."""
+def round_bias(bias, kernel, axis: int, input_step):
+    """Rounds a bias to what int32 holds of it: multiples of the input's step times the kernel's.
+
+    Args:
+        bias: `(filters,)`.
+        kernel, axis: See `fake_quantize_kernel`.
+        input_step: Step of the input's grid; 0 where it is not known, then nothing is rounded.
+    """
+    step = input_step * _kernel_bound(kernel, axis) / 127.0
+    rounded = ops.round(bias / ops.maximum(step, _SMALLEST_STEP)) * step
+    is_known = ops.cast(input_step > 0.0, "float32")
+    return bias + is_known * ops.stop_gradient(rounded - bias)
+
+
+class _QuantizedConvolution(keras.layers.Layer):
+    """What both quantized convolutions are: kernel and bias rounded, as the file holds them."""
+
+    _convolve: Callable
+    _channel_axis: int
+
+    def build(self, input_shape) -> None:
+        super().build(input_shape)
+        self.is_probed = False
+        # Of the grid that the input is on; 0 until it is measured.
+        self.input_step = self.add_weight(
+            name="input_step", shape=(), initializer="zeros", dtype="float32", trainable=False
+        )
 
     def call(self, inputs):
-        outputs = ops.depthwise_conv(
+        if self.is_probed:
+            # The largest: padding adds zeros.
+            self.input_step.assign(ops.max(inputs))
+        outputs = type(self)._convolve(
             inputs,
-            fake_quantize_kernel(self.kernel, axis=2),
+            fake_quantize_kernel(self.kernel, self._channel_axis),
             strides=self.strides,
             padding=self.padding,
             dilation_rate=self.dilation_rate,
             data_format=self.data_format,
         )
-        return ops.add(outputs, self.bias) if self.use_bias else outputs
+        if not self.use_bias:
+            return outputs
+        bias = round_bias(self.bias, self.kernel, self._channel_axis, self.input_step.value)
+        return ops.add(outputs, bias)
+
+    # Keras's own for convolutions know of a kernel and a bias only.
+    def save_own_variables(self, store) -> None:
+        keras.layers.Layer.save_own_variables(self, store)
+
+    def load_own_variables(self, store) -> None:
+        keras.layers.Layer.load_own_variables(self, store)
+
+
+@keras.saving.register_keras_serializable("mobilevit_keras")
+class QuantizedConv2D(_QuantizedConvolution, keras.layers.Conv2D):
+    """Convolution with a fake-quantized kernel, one scale for each output channel."""
+
+    _convolve = ops.conv
+    _channel_axis = 3
+
+
+@keras.saving.register_keras_serializable("mobilevit_keras")
+class QuantizedDepthwiseConv2D(_QuantizedConvolution, keras.layers.DepthwiseConv2D):
+    """Depthwise convolution with a fake-quantized kernel, one scale for each channel."""
+
+    _convolve = ops.depthwise_conv
+    _channel_axis = 2
 
 
 def conv_layer(form: str, is_depthwise: bool = False) -> type[keras.layers.Layer]:
@@ -196,6 +265,7 @@ class QuantizedActivation(keras.layers.Layer):
 
     Args:
         activation: One of `ACTIVATIONS`, or None.
+        quantizes_output: Whether there is a grid after it; without, what follows must bring one.
 
     Input shape: any
     Output shape: the same, float32.
@@ -204,7 +274,7 @@ class QuantizedActivation(keras.layers.Layer):
         ValueError: If the activation is another.
     """
 
-    def __init__(self, activation: str | None, **kwargs) -> None:
+    def __init__(self, activation: str | None, quantizes_output: bool = True, **kwargs) -> None:
         super().__init__(**kwargs)
         if activation is not None and activation not in ACTIVATIONS:
             raise ValueError(
@@ -212,6 +282,7 @@ class QuantizedActivation(keras.layers.Layer):
                 f"{ACTIVATIONS}. Received: {activation!r}."
             )
         self.activation = activation
+        self.quantizes_output = quantizes_output
 
     def build(self, input_shape) -> None:
         if self.activation in _GATE_RANGES:
@@ -220,7 +291,7 @@ class QuantizedActivation(keras.layers.Layer):
             self.gate = quantizer(QUANTIZED, "gate", fixed_range=gate_range)
         if self.activation == "hard_swish":
             self.sixth = quantizer(QUANTIZED, "sixth", fixed_range=(0.0, 1.0))
-        self.outer = quantizer(QUANTIZED, "outer")
+        self.outer = quantizer(QUANTIZED, "outer") if self.quantizes_output else None
 
     def call(self, inputs):
         x = inputs
@@ -233,19 +304,23 @@ class QuantizedActivation(keras.layers.Layer):
             x = x * self.sixth(self.gate(ops.relu6(x + 3.0)) * (1.0 / 6.0))
         elif self.activation is not None:
             x = keras.activations.get(self.activation)(x)
-        return self.outer(x)
+        return quantize(self.outer, x)
 
     def compute_output_shape(self, input_shape) -> tuple:
         return tuple(input_shape)
 
     def get_config(self) -> dict:
-        return {**super().get_config(), "activation": self.activation}
+        return {
+            **super().get_config(),
+            "activation": self.activation,
+            "quantizes_output": self.quantizes_output,
+        }
 
 
-def activation_layer(form: str, activation: str | None):
+def activation_layer(form: str, activation: str | None, quantizes_output: bool = True):
     """The activation of a form, something to call."""
     if form == QUANTIZED:
-        return QuantizedActivation(activation, name="activation", dtype="float32")
+        return QuantizedActivation(activation, quantizes_output, name="activation", dtype="float32")
     return keras.activations.get(activation)
 
 
@@ -253,3 +328,24 @@ def quantizers_of(model: keras.layers.Layer) -> list[ActivationQuantizer]:
     """Every quantizer of a model whose range is measured, in the order of the layers."""
     found = [layer for layer in model._flatten_layers() if isinstance(layer, ActivationQuantizer)]
     return [layer for layer in found if layer.fixed_range is None]
+
+
+def measure_input_steps(model: keras.Model) -> None:
+    """Tells every convolution of a model with ranges the step of the grid that its input is on.
+
+    Each grid is made to answer its own step everywhere, which whatever lies between it and the next
+    convolution leaves alone: the model's structure need not be known.
+    """
+    layers = [
+        layer
+        for layer in model._flatten_layers()
+        if isinstance(layer, (ActivationQuantizer, _QuantizedConvolution))
+    ]
+    sides = [side or _PROBE_SIDE for side in model.input_shape[1:3]]
+    for layer in layers:
+        layer.is_probed = True
+    try:
+        model(np.zeros((1, *sides, 3), np.float32), training=False)
+    finally:
+        for layer in layers:
+            layer.is_probed = False

@@ -89,7 +89,13 @@ class MobileViTBlock(keras.layers.Layer):
         self.fold = Fold(self.patch_size, dtype=self.dtype_policy, name="fold")
         # The final LayerNorm's shift lands in this bias, past a resize whose weights sum to one.
         self.project = ConvNormAct(
-            channels, 1, activation=self.activation, name="project", **common
+            channels,
+            1,
+            activation=self.activation,
+            # The converter gives it the grid of what it is joined to, and no other.
+            quantizes_output=not self.use_fusion,
+            name="project",
+            **common,
         )
         self.quantize_tokens = quantizer(self.form, "tokens_quantizer")
         self.quantize_joined = quantizer(self.form, "joined_quantizer")

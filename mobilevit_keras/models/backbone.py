@@ -1,7 +1,7 @@
 import keras
 
 from mobilevit_keras.layers import ConvNormAct, InvertedResidual, MobileViTBlock
-from mobilevit_keras.layers.fake_quant import ActivationQuantizer
+from mobilevit_keras.layers.fake_quant import IMAGE_RANGE, ActivationQuantizer
 from mobilevit_keras.layers.forms import QUANTIZED, TRAINING
 from mobilevit_keras.models.variants import get_variant, variant_name
 
@@ -135,7 +135,7 @@ class MobileViTBackbone(keras.Model):
         x = images
         if form == QUANTIZED:
             # An 8-bit image's own grid: nothing of it is lost.
-            x = ActivationQuantizer(fixed_range=(0.0, 1.0), name="image_quantizer")(x)
+            x = ActivationQuantizer(fixed_range=IMAGE_RANGE, name="image_quantizer")(x)
         x = stem(x)
         pyramid_outputs = {}
         for number, stage in enumerate(stages, start=1):

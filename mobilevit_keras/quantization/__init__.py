@@ -3,9 +3,9 @@
 from mobilevit_keras.quantization.fold import fold
 from mobilevit_keras.quantization.qat import (
     calibrate,
-    check_ranges,
     freeze_ranges,
     quantize_aware,
+    settle_ranges,
 )
 
-__all__ = ["calibrate", "check_ranges", "fold", "freeze_ranges", "quantize_aware"]
+__all__ = ["calibrate", "settle_ranges", "fold", "freeze_ranges", "quantize_aware"]

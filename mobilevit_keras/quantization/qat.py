@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import keras
 import numpy as np
 
-from mobilevit_keras.layers.fake_quant import quantizers_of
+from mobilevit_keras.layers.fake_quant import measure_input_steps, quantizers_of
 from mobilevit_keras.layers.forms import QUANTIZED
 from mobilevit_keras.models import MobileViTImageClassifier
 from mobilevit_keras.quantization.fold import fold
@@ -80,6 +80,7 @@ def calibrate(
     for quantizer in quantizers:
         quantizer.set_range(*np.mean(quantizer.observed, axis=0))
         quantizer.observed.clear()
+    measure_input_steps(model)
     return count
 
 
@@ -87,13 +88,19 @@ def freeze_ranges(model: keras.Model, is_frozen: bool = True) -> None:
     """Holds the ranges of the activations where they are, through further training."""
     for quantizer in quantizers_of(model):
         quantizer.frozen.assign(int(is_frozen))
+    measure_input_steps(model)
 
 
-def check_ranges(model: keras.Model) -> None:
-    """Raises ValueError where an activation has met no values yet."""
+def settle_ranges(model: keras.Model) -> None:
+    """Makes a twin round its biases by the ranges that it now has, as its file will.
+
+    Raises:
+        ValueError: If an activation has met no values yet.
+    """
     for quantizer in quantizers_of(model):
         if not quantizer.has_range:
             raise ValueError(
                 "Every range must have been measured by training or calibration. "
                 f"Received: none in {quantizer.path}."
             )
+    measure_input_steps(model)

@@ -10,6 +10,7 @@ from mobilevit_keras.export.check_images import generated_images
 from mobilevit_keras.export.serving import keras_probabilities
 from mobilevit_keras.export.structure import check_structure, inspect_tflite
 from mobilevit_keras.export.tflite_runner import open_interpreter
+from mobilevit_keras.layers.fake_quant import IMAGE_RANGE
 from mobilevit_keras.quantization import quantize_aware
 from tests.tiny import build_tiny
 
@@ -66,7 +67,18 @@ def test_the_file_of_a_quantization_aware_model_answers_as_it_does(twin, folder)
     np.testing.assert_allclose(answers, expected, atol=0.02)
     entry = open_interpreter(folder / "trained.tflite").get_input_details()[0]
     assert entry["dtype"] == np.uint8
-    assert entry["quantization"] == (pytest.approx(1 / 255), 0)
+    # The bytes are the codes, and mean what they mean in every image.
+    assert entry["quantization"] == (pytest.approx(IMAGE_RANGE[1] / 255), 0)
+    assert IMAGE_RANGE[1] == pytest.approx(1.0, abs=0.1 / 255)
+
+
+def test_values_between_two_bytes_do_not_part_file_and_model(twin, folder):
+    """Images enlarged by a whole factor: every second value lies in the middle of two codes."""
+    images = np.repeat(np.repeat(np.rint(IMAGES[:, ::2, ::2]), 2, axis=1), 2, axis=2)
+    images[:, 1:-1] = 0.5 * (images[:, :-2] + images[:, 2:])
+    expected = keras_probabilities(twin, images)
+    answers = run_tflite(folder / "int8.tflite", images).probabilities
+    np.testing.assert_allclose(answers, expected, atol=0.01)
 
 
 def test_calibrated_and_trained_files_have_one_placement(folder):

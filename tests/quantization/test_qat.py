@@ -5,16 +5,17 @@ import numpy as np
 import pytest
 
 from mobilevit_keras.layers.fake_quant import (
+    IMAGE_RANGE,
     ActivationQuantizer,
     fake_quantize_kernel,
     quantizers_of,
 )
 from mobilevit_keras.quantization import (
     calibrate,
-    check_ranges,
     fold,
     freeze_ranges,
     quantize_aware,
+    settle_ranges,
 )
 from tests.tiny import build_tiny
 
@@ -68,6 +69,26 @@ def test_ranges_follow_training_batches_until_they_are_frozen():
     assert (float(quantizer.low), float(quantizer.high)) == pytest.approx((-0.5, 4.0))
 
 
+def test_biases_are_whole_numbers_of_the_accumulators_step(images):
+    """What int32 holds of a bias: multiples of the input's step times the kernel's."""
+    model = build_tiny(num_layers=(1, 1, 1))
+    twin = quantize_aware(model, images)
+    convolution = twin.backbone.get_layer("stem").conv
+    assert float(convolution.input_step) == pytest.approx(IMAGE_RANGE[1] / 255)
+    steps = [
+        float(layer.input_step)
+        for layer in twin._flatten_layers()
+        if isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D))
+    ]
+    assert min(steps) > 0
+    kernel, bias = np.asarray(convolution.kernel), np.linspace(-1, 1, 8, dtype=np.float32)
+    convolution.bias.assign(bias[: kernel.shape[-1]])
+    answer = np.asarray(convolution(np.zeros((1, 5, 5, 3), np.float32)))[0, 0, 0]
+    step = IMAGE_RANGE[1] / 255 * np.abs(kernel).max((0, 1, 2)) / 127
+    wanted = np.round(bias[: kernel.shape[-1]] / step) * step
+    np.testing.assert_allclose(answer, wanted, rtol=1e-5)
+
+
 @pytest.mark.parametrize("activation", ["silu", "hard_swish", "relu"])
 def test_quantized_answers_lie_near_the_float_ones(images, activation):
     model = build_tiny(activation=activation)
@@ -75,7 +96,7 @@ def test_quantized_answers_lie_near_the_float_ones(images, activation):
     difference = np.abs(np.asarray(model(images)) - np.asarray(twin(images)))
     scale = np.abs(np.asarray(model(images))).max()
     assert 0 < difference.max() < 0.1 * scale
-    check_ranges(twin)
+    settle_ranges(twin)
 
 
 def test_it_trains_and_saves(images, tmp_path):
@@ -111,7 +132,9 @@ def test_every_multiplication_by_weights_is_quantized():
     }
     assert kinds == {"QuantizedConv2D", "QuantizedDepthwiseConv2D"}
     assert {w.path for w in fold(model).weights} == {
-        w.path for w in twin.weights if w.path.rsplit("/", 1)[1] not in ("low", "high", "frozen")
+        w.path
+        for w in twin.weights
+        if w.path.rsplit("/", 1)[1] not in ("low", "high", "frozen", "input_step")
     }
 
 
@@ -119,7 +142,7 @@ def test_refusals(images):
     model = build_tiny()
     twin = quantize_aware(model)
     with pytest.raises(ValueError, match="must have been measured.*none in stage"):
-        check_ranges(twin)
+        settle_ranges(twin)
     with pytest.raises(ValueError, match="Calibration needs images. Received: none"):
         calibrate(twin, np.zeros((0, 64, 64, 3), np.float32))
     with pytest.raises(ValueError, match="more than one colour each. Received: 2 images"):

@@ -1,0 +1,89 @@
+"""Accuracy by input size: training at several sizes with variable batches against one size.
+
+Trains both for each seed on the same images for the same number of epochs, and evaluates each model
+at every size. Prints the mean over the seeds; nothing is required, the table is the result:
+
+    python -m benchmarks.multi_scale --data folder:photos --output runs/multi_scale
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from mobilevit_keras.data import open_source
+from mobilevit_keras.evaluation import evaluate, open_predictor
+from train.config import ClassificationConfig
+from train.fit import train_classifier
+
+SIZES = (48, 64, 80)
+BASE = 64
+
+
+def config(options: argparse.Namespace, seed: int, sampler: str) -> ClassificationConfig:
+    """One training; only the sampler and its sizes differ."""
+    return ClassificationConfig(
+        data=options.data,
+        variant=options.variant,
+        sampler=sampler,
+        sizes=(BASE,) if sampler == "fixed" else SIZES,
+        base_size=BASE,
+        batch_size=64,
+        crop_area=(0.35, 1.0),
+        epochs=options.epochs,
+        warmup_steps=100,
+        final_learning_rate=0.00002,
+        ema_decay=0.99,
+        evaluation_short_side=BASE,
+        evaluation_crop_size=BASE,
+        seed=seed,
+        verbose=0,
+        overwrite=True,
+    )
+
+
+def measure(options: argparse.Namespace, seed: int, sampler: str) -> list[float]:
+    """Trains unless that was done; returns top-1 in percent at each of `SIZES`."""
+    folder = options.output / f"seed{seed}" / sampler
+    started = time.perf_counter()
+    if not (folder / "model.keras").is_file():
+        train_classifier(config(options, seed, sampler), folder)
+    seconds = time.perf_counter() - started
+    source = open_source(options.data)
+    predictors = [open_predictor(folder / "model.keras", size) for size in SIZES]
+    row = [100.0 * evaluate(predictor, source).top(1) for predictor in predictors]
+    print(
+        f"seed {seed}, {sampler}: "
+        + ", ".join(f"{size} px {value:.2f}%" for size, value in zip(SIZES, row, strict=True))
+        + f" ({seconds:.0f} s)",
+        flush=True,
+    )
+    return row
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", required=True, help="a data source")
+    parser.add_argument("--output", type=Path, default=Path("runs/multi_scale"))
+    parser.add_argument("--variant", default="mobilevit_xxs")
+    parser.add_argument("--epochs", type=int, default=80)
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args(arguments)
+    samplers = ("fixed", "multi_scale_variable_batch")
+    rows: dict[str, list[list[float]]] = {sampler: [] for sampler in samplers}
+    for seed in range(options.seeds):
+        for sampler in samplers:
+            rows[sampler].append(measure(options, seed, sampler))
+    print(f"\ntop-1 %, mean of {options.seeds} seed(s)" + "".join(f"{s:>8} px" for s in SIZES))
+    for sampler in samplers:
+        values = np.mean(rows[sampler], axis=0)
+        print(f"{sampler:32}" + "".join(f"{value:11.2f}" for value in values))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
