@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from mobilevit_keras.export import load_classifier
 from mobilevit_keras.export.conversion import convert
-from mobilevit_keras.models import MobileViTImageClassifier
+from mobilevit_keras.models import MobileViTImageClassifier, load_classifier
 
 
 def _saved_model(model: MobileViTImageClassifier, size: int, directory: str) -> None:

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     from mobilevit_keras.export.benchmark import benchmark, plot, write_comparison
-    from mobilevit_keras.export.evaluation import export_size
+    from mobilevit_keras.export.tflite_runner import export_size
     from mobilevit_keras.files import atomic_path
 
     with contextlib.ExitStack() as stack:

@@ -48,7 +48,8 @@ def run_export(
     options: argparse.Namespace, export: Callable[..., dict[str, Any]], **more: Any
 ) -> int:
     """Exports, prints what came of it and returns the exit status: 1 where a check failed."""
-    from mobilevit_keras.export import CheckError, load_classifier
+    from mobilevit_keras.export import CheckError
+    from mobilevit_keras.models import load_classifier
 
     model = load_classifier(options.model)
     crop = model.preprocessing.crop_size

@@ -3,6 +3,7 @@
   python -m train evaluate --model runs/digits/model.keras --data digits
   python -m train evaluate --model runs/digits/model.tflite --data digits
   python -m train evaluate --model runs/photos/model.keras --data folder:photos --sizes 192 256 320
+  python -m train evaluate --model runs/digits/model.keras --data digits --confusion matrix.png
 
 Prints one JSON line: top1, top5, images, milliseconds_per_image. Images are resized and cropped as
 the model file says. With several --sizes (of a .keras file) it prints a line and, at the end, a
@@ -32,6 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="sides of the square input in pixels, for .keras files (default: the file's)",
     )
+    parser.add_argument(
+        "--confusion",
+        metavar="PNG",
+        help="draw which classes are taken for which, at the last of the sizes",
+    )
     parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="(default: 64)")
     parser.add_argument(
         "--strict", action="store_true", help="stop at the first unreadable image, not skip it"
@@ -42,19 +48,24 @@ def main(options: argparse.Namespace) -> int:
     """Runs the command; returns its exit status."""
     from mobilevit_keras.data import SkippedImages, open_source
     from mobilevit_keras.evaluation import evaluate, open_predictor
+    from mobilevit_keras.training.plots import plot_confusion
 
     source = open_source(options.data)
     rows = []
     for size in options.sizes or [None]:
         skipped = SkippedImages(strict=options.strict)
         predictor = open_predictor(options.model, size)
-        result = evaluate(predictor, source, options.split, options.batch_size, skipped).summary()
+        evaluation = evaluate(predictor, source, options.split, options.batch_size, skipped)
+        result = evaluation.summary()
         if options.sizes:
             result = {"size": size, **result}
         print(json.dumps(result), flush=True)
         if skipped.count:
             print(skipped, file=sys.stderr)
         rows.append(result)
+    if options.confusion:
+        answers = evaluation.probabilities.argmax(axis=1)
+        plot_confusion(evaluation.labels, answers, source.class_names, options.confusion)
     if len(rows) > 1:
         print(f"\n{'size':>6} {'top-1':>8} {'top-5':>8} {'ms/image':>9}")
         for row in rows:

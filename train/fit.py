@@ -11,6 +11,7 @@ import tensorflow as tf
 from mobilevit_keras.data import (
     Schedule,
     Source,
+    Steps,
     TrainingPipeline,
     evaluation_dataset,
     evaluation_transform,
@@ -23,6 +24,7 @@ from mobilevit_keras.training.callbacks import (
     EpochProgress,
     ImagesPerSecond,
     SaveModel,
+    StepLog,
     StopOnNaN,
     save_model,
 )
@@ -326,13 +328,16 @@ def train_classifier(config: ClassificationConfig, path: Path) -> MobileViTImage
         writes=writes,
         anywhere=anywhere(strategy),
     )
+
+    def steps_of_epoch(epoch: int) -> Steps:
+        return pipeline.schedule.epoch(epoch, num_images)
+
     callbacks = [
         *([] if average is None else [average]),
         StopOnNaN(checkpoints),
-        ImagesPerSecond(
-            lambda epoch: int(pipeline.schedule.epoch(epoch, num_images).batch_sizes.sum())
-        ),
+        ImagesPerSecond(lambda epoch: int(steps_of_epoch(epoch).batch_sizes.sum())),
         *(files_written(folder, average, resume is not None) if writes else []),
+        *([StepLog(folder.tensorboard, checkpoints, steps_of_epoch)] if writes else []),
         checkpoints,
     ]
     if config.quantize != "none":

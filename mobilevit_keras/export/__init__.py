@@ -1,8 +1,6 @@
 """From trained models to files for TFLite and TF.js, each run and compared before it is left."""
 
 from mobilevit_keras.export.errors import CheckError
-from mobilevit_keras.export.evaluation import evaluate_export
-from mobilevit_keras.export.loading import load_classifier
 from mobilevit_keras.export.tfjs import export_tfjs
 from mobilevit_keras.export.tfjs_runner import prepare_tfjs_runtime, run_tfjs
 from mobilevit_keras.export.tflite import export_tflite
@@ -10,10 +8,8 @@ from mobilevit_keras.export.tflite_runner import run_tflite
 
 __all__ = [
     "CheckError",
-    "evaluate_export",
     "export_tfjs",
     "export_tflite",
-    "load_classifier",
     "prepare_tfjs_runtime",
     "run_tfjs",
     "run_tflite",

@@ -67,3 +67,14 @@ def run_tflite(path: str | Path, images: np.ndarray, num_threads: int = 1) -> Re
         milliseconds.append(1000.0 * (time.perf_counter() - start))
         outputs.append(interpreter.get_tensor(exit_["index"])[0])
     return Results(np.stack(outputs).astype(np.float32), np.array(milliseconds))
+
+
+def export_size(path: str | Path) -> tuple[int, int]:
+    """Height and width of the images that a `.tflite` file takes.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is no TFLite model.
+    """
+    _, height, width, _ = open_interpreter(path).get_input_details()[0]["shape"]
+    return int(height), int(width)

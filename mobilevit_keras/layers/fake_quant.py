@@ -176,8 +176,7 @@ def round_bias(bias, kernel, axis: int, input_step):
     """
     step = input_step * _kernel_bound(kernel, axis) / 127.0
     rounded = ops.round(bias / ops.maximum(step, _SMALLEST_STEP)) * step
-    is_known = ops.cast(input_step > 0.0, "float32")
-    return bias + is_known * ops.stop_gradient(rounded - bias)
+    return ops.where(input_step > 0.0, rounded, bias)
 
 
 class _QuantizedConvolution(keras.layers.Layer):
@@ -194,7 +193,7 @@ class _QuantizedConvolution(keras.layers.Layer):
             name="input_step", shape=(), initializer="zeros", dtype="float32", trainable=False
         )
 
-    def call(self, inputs):
+    def call(self, inputs, training=None):
         if self.is_probed:
             # The largest: padding adds zeros.
             self.input_step.assign(ops.max(inputs))
@@ -208,7 +207,10 @@ class _QuantizedConvolution(keras.layers.Layer):
         )
         if not self.use_bias:
             return outputs
-        bias = round_bias(self.bias, self.kernel, self._channel_axis, self.input_step.value)
+        bias = self.bias
+        if not training:
+            # Far too little for weights to learn from.
+            bias = round_bias(bias, self.kernel, self._channel_axis, self.input_step.value)
         return ops.add(outputs, bias)
 
     # Keras's own for convolutions know of a kernel and a bias only.
@@ -254,6 +256,16 @@ def quantizer(form: str, name: str, **arguments) -> ActivationQuantizer | None:
 def quantize(quantizer: ActivationQuantizer | None, values):
     """What `quantizer` makes of `values`; the values themselves where there is none."""
     return values if quantizer is None else quantizer(values)
+
+
+def float_between_grids(values):
+    """Values on one grid, kept in float until the next grid.
+
+    XNNPACK steps from one int8 grid to another with a factor of eight bits, which misses by up to a
+    quarter of a step, and not at all between grids too unlike. TFLite's change of sign is float
+    alone; a product by itself would become int8.
+    """
+    return ops.negative(values) * -FLOAT_AGAIN
 
 
 @keras.saving.register_keras_serializable("mobilevit_keras")
@@ -341,11 +353,11 @@ def measure_input_steps(model: keras.Model) -> None:
         for layer in model._flatten_layers()
         if isinstance(layer, (ActivationQuantizer, _QuantizedConvolution))
     ]
-    sides = [side or _PROBE_SIDE for side in model.input_shape[1:3]]
+    shape = [side or _PROBE_SIDE for side in model.input_shape[1:]]
     for layer in layers:
         layer.is_probed = True
     try:
-        model(np.zeros((1, *sides, 3), np.float32), training=False)
+        model(np.zeros((1, *shape), np.float32), training=False)
     finally:
         for layer in layers:
             layer.is_probed = False

@@ -2,7 +2,12 @@ import keras
 from keras import ops
 
 from mobilevit_keras.layers.conv import ConvNormAct
-from mobilevit_keras.layers.fake_quant import FLOAT_AGAIN, quantize, quantizer
+from mobilevit_keras.layers.fake_quant import (
+    FLOAT_AGAIN,
+    float_between_grids,
+    quantize,
+    quantizer,
+)
 from mobilevit_keras.layers.forms import QUANTIZED, TRAINING
 from mobilevit_keras.layers.patches import Fold, Unfold
 from mobilevit_keras.layers.resize import resize_bilinear
@@ -135,6 +140,8 @@ class MobileViTBlock(keras.layers.Layer):
             x = resize_bilinear(x, height, width)
         x = self.project(x, training=training)
         if self.use_fusion:
+            if self.form == QUANTIZED:
+                inputs = float_between_grids(inputs)
             joined = quantize(self.quantize_joined, ops.concatenate([inputs, x], axis=-1))
             x = self.fuse(joined, training=training)
         return x

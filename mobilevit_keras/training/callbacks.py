@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 
 from mobilevit_keras.files import atomic_path
 from mobilevit_keras.training.checkpoints import Checkpoints, list_checkpoints
@@ -116,3 +117,45 @@ class ImagesPerSecond(keras.callbacks.Callback):
         logs["learning_rate"] = float(
             keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
         )
+
+
+class StepLog(keras.callbacks.Callback):
+    """Writes every step for TensorBoard: size, batch, images a second, rate, and the loss so far.
+
+    The loss is Keras's, the mean of the epoch up to the step.
+
+    Args:
+        directory: Where TensorBoard looks; the events come into a folder of their own in it.
+        checkpoints: The run's `Checkpoints`, which count the steps; must come after this callback.
+        steps_of_epoch: Takes an epoch, returns its `Steps`.
+    """
+
+    def __init__(self, directory: str | Path, checkpoints: Checkpoints, steps_of_epoch) -> None:
+        super().__init__()
+        self.directory = Path(directory)
+        self.checkpoints = checkpoints
+        self.steps_of_epoch = steps_of_epoch
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        self.writer = tf.summary.create_file_writer(str(self.directory / "steps"))
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.steps = self.steps_of_epoch(epoch)
+        self.ended_at = time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        now, index = time.monotonic(), self.checkpoints.step
+        values = {
+            "size": self.steps.heights[index],
+            "batch": self.steps.batch_sizes[index],
+            "images_per_second": self.steps.batch_sizes[index] / max(now - self.ended_at, 1e-9),
+            "learning_rate": keras.ops.convert_to_numpy(self.model.optimizer.learning_rate),
+            "loss": (logs or {}).get("loss", 0.0),
+        }
+        self.ended_at = now
+        with self.writer.as_default(step=self.checkpoints.total_step + 1):
+            for name, value in values.items():
+                tf.summary.scalar(f"step/{name}", float(value))
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        self.writer.close()

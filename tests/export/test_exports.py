@@ -9,7 +9,6 @@ import pytest
 
 from mobilevit_keras.export import (
     CheckError,
-    evaluate_export,
     export_tfjs,
     export_tflite,
     run_tfjs,
@@ -84,26 +83,13 @@ def test_labels_lie_beside(exports):
         assert path.read_text("utf-8").splitlines() == list(NAMES)
 
 
-def test_evaluation_of_files(model, images, exports):
+@pytest.mark.parametrize("name", ["model.tflite", "tfjs"])
+def test_runners_refuse_other_sizes(exports, name):
     folder, _ = exports
-    labels = keras_probabilities(model, images).argmax(-1)
-    labels[0] = (labels[0] + 1) % 3
-    batches = [(images[:5] / 255.0, labels[:5]), (images[5:] / 255.0, labels[5:])]
-    for name in ("model.tflite", "tfjs"):
-        result = evaluate_export(folder / name, batches)
-        assert result["images"] == 8
-        assert result["top1"] == pytest.approx(7 / 8)
-        assert result["top5"] == 1.0
-        assert result["milliseconds_per_image"] > 0
-
-
-def test_evaluation_refuses_no_images_and_other_sizes(exports):
-    folder, _ = exports
-    for name in ("model.tflite", "tfjs"):
-        with pytest.raises(ValueError, match="There must be images"):
-            evaluate_export(folder / name, [])
-        with pytest.raises(ValueError, match=r"must be \(N, 64, 96, 3\)"):
-            evaluate_export(folder / name, [(np.zeros((1, 32, 32, 3)), np.zeros(1))])
+    run = run_tfjs if name == "tfjs" else run_tflite
+    with pytest.raises(ValueError, match=r"must be \(N, 64, 96, 3\)"):
+        images = np.zeros((1, 32, 32, 3), np.float32)
+        run(folder / name, [images] if name == "tfjs" else images)
 
 
 def test_accuracy_is_recorded(exports, tmp_path):

@@ -26,12 +26,12 @@ def test_check_fails_above_the_bound_and_on_nan(difference):
     check_parity(compare(np.zeros((1, 1)), np.full((1, 1), 0.05)), Bound(0.1))
 
 
-def test_another_best_class_fails_unless_it_was_a_tie():
+def test_another_best_class_fails_unless_it_was_a_tie_or_the_only_one():
     expected = np.array([[0.6, 0.4], [0.502, 0.498], [0.9, 0.1]])
-    tied = np.array([[0.6, 0.4], [0.4, 0.6], [0.9, 0.1]])
-    other = np.array([[0.4, 0.6], [0.6, 0.4], [0.9, 0.1]])
-    bound = Bound(0.5, min_agreement=0.995)
+    tied = np.array([[0.4, 0.6], [0.4, 0.6], [0.9, 0.1]])
+    other = np.array([[0.4, 0.6], [0.6, 0.4], [0.1, 0.9]])
+    bound = Bound(0.9, min_agreement=0.995)
     check_parity(compare(expected, tied), bound)
-    assert compare(expected, tied).top1_agreement == pytest.approx(2 / 3)
-    with pytest.raises(CheckError, match="another on 1 of 3"):
+    assert compare(expected, tied).top1_agreement == pytest.approx(1 / 3)
+    with pytest.raises(CheckError, match="another on 2 of 3"):
         check_parity(compare(expected, other), bound)

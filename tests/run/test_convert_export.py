@@ -65,7 +65,7 @@ def test_mistakes_end_with_status_2_and_one_line(run_folder, convert, tmp_path):
     model, output = run_folder / "model.keras", tmp_path / "out"
     cases = [
         ((tmp_path / "none.keras", output), "none.keras"),
-        ((other, output), "other.keras with a Sequential"),
+        ((other, output), "other.keras, which holds a Sequential"),
         ((broken, output), "broken.keras"),
         ((model, output, "--size", "31"), "31x31"),
         ((model, output, "--precision", "int3"), "int3"),

@@ -17,8 +17,8 @@ from tests.weights import numpy_reference, torch_file
 
 README = Path(__file__).parents[2] / "README.md"
 
-# The test that this is part of, what it depends on, and what never ends.
-NOT_RUN = ("make demo", "make test")
+# What this is part of or depends on, and what `test_tables` runs for long enough.
+NOT_RUN = ("make demo", "make test", "python -m train describe")
 SERVES = "python -m convert demo"
 
 # What makes a command fit into seconds; flags given last count.

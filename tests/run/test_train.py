@@ -12,13 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import yaml
 from PIL import Image
 
 from mobilevit_keras import commands
+from mobilevit_keras.data import open_source
 from mobilevit_keras.models import load_classifier
 from train.__main__ import main
 from train.config import ClassificationConfig, load_recipe, recipe_names
+from train.fit import build_schedule
 
 
 def train(*arguments) -> int:
@@ -70,10 +73,37 @@ def test_the_runs_folder(run, photos):
         rows[0]
     )
     assert Image.open(output / "curves.png").size[0] > 600
-    assert list((output / "tensorboard").rglob("events*"))
+    assert list((output / "tensorboard" / "train").glob("events*"))
     assert len(list((output / "samples").iterdir())) == 4
     saved = yaml.safe_load((output / "config.yaml").read_text())
     assert ClassificationConfig(**saved).sizes == (32, 40)
+
+
+def test_tensorboard_gets_every_step(run):
+    """Against the schedule: its sizes, in its order."""
+    output, _ = run
+    (events,) = (output / "tensorboard" / "steps").glob("events*")
+    found: dict[str, list[float]] = {}
+    for event in tf.compat.v1.train.summary_iterator(str(events)):
+        for value in event.summary.value:
+            number = float(tf.make_ndarray(value.tensor))
+            found.setdefault(value.tag, []).append(number)
+            assert event.step == len(found[value.tag])
+    config = ClassificationConfig(**yaml.safe_load((output / "config.yaml").read_text()))
+    num_images = open_source(config.data, seed=config.seed).num_examples("train")
+    epochs = [build_schedule(config).epoch(epoch, num_images) for epoch in range(2)]
+    assert found["step/size"] == [float(side) for steps in epochs for side in steps.heights]
+    assert found["step/batch"] == [float(size) for steps in epochs for size in steps.batch_sizes]
+    assert set(found["step/size"]) == {32.0, 40.0}
+    assert min(found["step/images_per_second"]) > 0 and min(found["step/learning_rate"]) > 0
+
+
+def test_evaluate_draws_the_confusion(run, photos, tmp_path):
+    output, _ = run
+    picture = tmp_path / "confusion.png"
+    arguments = ["--model", output / "model.keras", "--data", f"folder:{photos}"]
+    assert train("evaluate", *arguments, "--confusion", picture) == 0
+    assert Image.open(picture).size[0] > 300
 
 
 def test_evaluate_prints_one_json_line(run, photos, capsys):
