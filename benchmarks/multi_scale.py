@@ -13,43 +13,25 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.small_training import small_config, train_or_go_on
 from mobilevit_keras.data import open_source
 from mobilevit_keras.evaluation import evaluate, open_predictor
-from train.config import ClassificationConfig
-from train.fit import train_classifier
 
 SIZES = (48, 64, 80)
 BASE = 64
 
 
-def config(options: argparse.Namespace, seed: int, sampler: str) -> ClassificationConfig:
-    """One training; only the sampler and its sizes differ."""
-    return ClassificationConfig(
-        data=options.data,
-        variant=options.variant,
-        sampler=sampler,
-        sizes=(BASE,) if sampler == "fixed" else SIZES,
-        base_size=BASE,
-        batch_size=64,
-        crop_area=(0.35, 1.0),
-        epochs=options.epochs,
-        warmup_steps=100,
-        final_learning_rate=0.00002,
-        ema_decay=0.99,
-        evaluation_short_side=BASE,
-        evaluation_crop_size=BASE,
-        seed=seed,
-        verbose=0,
-        overwrite=True,
-    )
-
-
 def measure(options: argparse.Namespace, seed: int, sampler: str) -> list[float]:
-    """Trains unless that was done; returns top-1 in percent at each of `SIZES`."""
+    """Trains, and returns top-1 in percent at each of `SIZES`."""
     folder = options.output / f"seed{seed}" / sampler
     started = time.perf_counter()
-    if not (folder / "model.keras").is_file():
-        train_classifier(config(options, seed, sampler), folder)
+    sizes = (BASE,) if sampler == "fixed" else SIZES
+    train_or_go_on(
+        small_config(
+            options.data, options.variant, BASE, options.epochs, seed, sampler=sampler, sizes=sizes
+        ),
+        folder,
+    )
     seconds = time.perf_counter() - started
     source = open_source(options.data)
     predictors = [open_predictor(folder / "model.keras", size) for size in SIZES]

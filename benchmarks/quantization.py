@@ -16,6 +16,7 @@ import keras
 import numpy as np
 
 from benchmarks.plain_conversions import plain_full_int8
+from benchmarks.small_training import small_config, train_or_go_on
 from mobilevit_keras.data import evaluation_dataset, open_source
 from mobilevit_keras.export import export_tflite, run_tflite
 from mobilevit_keras.export.benchmark import benchmark
@@ -24,36 +25,12 @@ from mobilevit_keras.export.parity import compare
 from mobilevit_keras.export.serving import keras_probabilities
 from mobilevit_keras.models import MobileViTImageClassifier, load_classifier
 from train.config import ClassificationConfig
-from train.fit import train_classifier
 
 PTQ, QAT, PLAIN = "int8 calibrated", "int8 trained", "plain full int8"
 
 # Most points of top-1 that a precision may lose, mean over the seeds.
 LIMITS = {"float16": 0.3, "dynamic": 0.3, QAT: 0.5}
 MINIMUM_AGREEMENT = 0.995
-
-
-def float_config(options: argparse.Namespace, seed: int) -> ClassificationConfig:
-    """The float training."""
-    return ClassificationConfig(
-        data=options.data,
-        variant=options.variant,
-        activation=options.activation,
-        sampler="fixed",
-        sizes=(options.size,),
-        base_size=options.size,
-        batch_size=64,
-        crop_area=(0.35, 1.0),
-        epochs=options.epochs,
-        warmup_steps=100,
-        final_learning_rate=0.00002,
-        ema_decay=0.99,
-        evaluation_short_side=options.size,
-        evaluation_crop_size=options.size,
-        seed=seed,
-        verbose=0,
-        overwrite=True,
-    )
 
 
 def aware_config(config: ClassificationConfig, weights: Path, epochs: int) -> ClassificationConfig:
@@ -109,13 +86,18 @@ def export_all(
 def measure_seed(options: argparse.Namespace, seed: int) -> dict[str, float]:
     """Trains, exports and measures one seed; returns each file's top-1 in percent."""
     folder = options.output / f"seed{seed}"
-    config = float_config(options, seed)
+    config = small_config(
+        options.data,
+        options.variant,
+        options.size,
+        options.epochs,
+        seed,
+        activation=options.activation,
+    )
     trained, aware = folder / "float", folder / "aware"
-    if not (trained / "model.keras").is_file():
-        train_classifier(config, trained)
-    if not (aware / "model.keras").is_file():
-        weights = trained / "model.keras"
-        train_classifier(aware_config(config, weights, options.aware_epochs), aware)
+    train_or_go_on(config, trained)
+    weights = trained / "model.keras"
+    train_or_go_on(aware_config(config, weights, options.aware_epochs), aware)
     model, twin = (load_classifier(run / "model.keras") for run in (trained, aware))
     calibration = open_calibration_images(
         options.data, options.size, options.size, model.preprocessing

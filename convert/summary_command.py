@@ -41,8 +41,9 @@ def main(options: argparse.Namespace) -> int:
             f"Received: {options.run}."
         )
     source = open_source(options.data)
-    reference = evaluate(open_predictor(options.run / "model.keras"), source)
-    rows = [("model.keras", "-", "-", open_predictor(options.run / "model.keras"), reference)]
+    trained = open_predictor(options.run / "model.keras")
+    reference = evaluate(trained, source)
+    rows = [("model.keras", "-", "-", trained, reference)]
     differ = 0
     for path in sorted(exported):
         predictor = open_predictor(path)

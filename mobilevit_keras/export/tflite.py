@@ -187,13 +187,12 @@ def _check_arguments(model, size, precision, calibration, input_type) -> _Precis
             'An input type other than float32 goes with "int8" and "int8_full". '
             f"Received: {input_type!r} with {precision!r}."
         )
-    if is_aware:
-        settle_ranges(model)
     return chosen
 
 
 def _deployed(model, precision: str, calibration_images) -> MobileViTImageClassifier:
     if model.backbone.config["form"] == QUANTIZED:
+        settle_ranges(model)
         return model
     if precision == "int8":
         return quantize_aware(model, calibration_images / 255.0)

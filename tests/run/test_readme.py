@@ -6,13 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 import convert.__main__
 import train.__main__
 from mobilevit_keras import MobileViTImageClassifier, commands
+from tests.photos import write_coloured_photos
 from tests.weights import numpy_reference, torch_file
 
 README = Path(__file__).parents[2] / "README.md"
@@ -42,13 +41,7 @@ def blocks(language: str) -> list[str]:
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
     """A person's folder: photos of two classes, a preset and a checkpoint that were downloaded."""
-    rng = np.random.default_rng(0)
-    for name, channel in (("cat", 0), ("dog", 2)):
-        (tmp_path / "photos" / name).mkdir(parents=True)
-        for i in range(10):
-            pixels = rng.integers(0, 80, (40, 50, 3), "uint8")
-            pixels[..., channel] += 150
-            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{i}.jpg")
+    write_coloured_photos(tmp_path / "photos", {"cat": 0, "dog": 2}, 10)
     MobileViTImageClassifier.from_variant("mobilevit_xxs").save(tmp_path / "preset.keras")
     torch_file.write(
         tmp_path / "mobilevit_s.pt", numpy_reference.random_checkpoint("mobilevit_xxs", 1000)

@@ -19,6 +19,7 @@ from PIL import Image
 from mobilevit_keras import commands
 from mobilevit_keras.data import open_source
 from mobilevit_keras.models import load_classifier
+from tests.photos import write_coloured_photos
 from train.__main__ import main
 from train.config import ClassificationConfig, load_recipe, recipe_names
 from train.fit import build_schedule
@@ -32,13 +33,7 @@ def train(*arguments) -> int:
 def photos(tmp_path_factory) -> Path:
     """Two classes that colour tells apart, one file of them cut short."""
     folder = tmp_path_factory.mktemp("photos")
-    rng = np.random.default_rng(0)
-    for name, channel in (("red", 0), ("blue", 2)):
-        (folder / name).mkdir()
-        for i in range(12):
-            pixels = rng.integers(0, 80, (40, 50, 3), "uint8")
-            pixels[..., channel] += 150
-            Image.fromarray(pixels).save(folder / name / f"{i:02d}.jpg")
+    write_coloured_photos(folder, {"red": 0, "blue": 2}, 12, "{:02d}.jpg")
     whole = (folder / "red" / "00.jpg").read_bytes()
     (folder / "red" / "broken.jpg").write_bytes(whole[: len(whole) // 2])
     return folder

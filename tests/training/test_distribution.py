@@ -12,7 +12,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
 
 from mobilevit_keras.layers.batch_norm import BatchNorm
 from mobilevit_keras.models import load_classifier
@@ -25,6 +24,7 @@ from mobilevit_keras.training.distribution import (
     num_replicas,
     open_strategy,
 )
+from tests.photos import write_coloured_photos
 from tests.training import distributed_run
 from train import fit
 from train.config import ClassificationConfig
@@ -75,13 +75,7 @@ def finish(process: subprocess.Popen) -> tuple[int, str, str]:
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
-    rng = np.random.default_rng(0)
-    for name, channel in (("red", 0), ("blue", 2)):
-        (folder / name).mkdir()
-        for i in range(8):
-            pixels = rng.integers(0, 80, (40, 50, 3), "uint8")
-            pixels[..., channel] += 150
-            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+    write_coloured_photos(folder, {"red": 0, "blue": 2}, 8, "{}.png")
     return folder
 
 
