@@ -38,7 +38,7 @@ def repeated_folder(photos: Path, folder: Path, repeats: int) -> Path:
     for index, file in enumerate(files * repeats):
         link = folder / ("ab"[index % 2]) / f"{index}.jpg"
         link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(file)
+        link.symlink_to(file.resolve())
     return folder
 
 
