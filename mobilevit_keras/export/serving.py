@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from mobilevit_keras.layers.fake_quant import FLOAT_AGAIN
+from mobilevit_keras.layers.fake_quant import FLOAT_AGAIN, converted
 from mobilevit_keras.layers.forms import QUANTIZED
 from mobilevit_keras.models import MINIMUM_SIZE, MobileViTImageClassifier
 
@@ -94,7 +94,8 @@ def serving_directory(
 
     with tempfile.TemporaryDirectory(prefix="mobilevit_keras-") as name:
         directory = Path(name) / "serving"
-        save_serving(answer, size, directory)
+        with converted(deployed):
+            save_serving(answer, size, directory)
         yield directory
 
 

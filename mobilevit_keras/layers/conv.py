@@ -88,6 +88,7 @@ class ConvNormAct(keras.layers.Layer):
         self.conv.build(self._padded(input_shape))
         if isinstance(self.act, keras.layers.Layer):
             self.act.build(self.compute_output_shape(input_shape))
+            self.conv.answer_on(self.act.first_grid)
         if self.norm is not None:
             self.norm.build(self.compute_output_shape(input_shape))
 

@@ -1,6 +1,15 @@
-"""Fake quantization: values rounded to the int8 grid of the converted file, in float arithmetic."""
+"""Fake quantization: values rounded to the int8 grid of the converted file, in float arithmetic.
 
-from collections.abc import Callable
+In training by Keras's operation, which lets gradients through, and so in the graph that is
+converted, which knows that operation. In inference by the arithmetic of the file itself: codes and
+their sums are whole numbers, which float32 holds exactly up to 2^24, and are multiplied by one
+factor in the order in which XNNPACK does. Sums of fractions would land on the other side of a
+rounding once in some 300,000 values, which is more than once in each image.
+"""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
@@ -14,7 +23,7 @@ MOMENTUM = 0.99
 UNIT_RANGE = (0.0, 255.0 / 256.0)
 """The grid on which TFLite's int8 sigmoid and softmax always answer."""
 
-IMAGE_RANGE = (0.0, 1.0 / (1.0 + 2.0**-14))
+IMAGE_RANGE = (0.0, 255.0 * 32_894 / 2**23)
 """The grid of the images: their bytes over 255, but for a step that is smaller by nothing that
 shows. Images resized by a whole factor have many values just between two bytes, which no two
 runtimes round to the same side; by this step they lie clearly nearer to the upper one.
@@ -34,10 +43,44 @@ _GATE_RANGES = {"silu": UNIT_RANGE, "hard_swish": (0.0, 6.0)}
 _SMALLEST_RANGE = 1e-6
 _SMALLEST_STEP = 1e-30
 _PROBE_SIDE = 64
+_STEP_BITS = 16
+
+_INFERENCE = "inference"
+_OBSERVED = "observed"
+_PROBED = "probed"
+_CONVERTED = "converted"
+
+
+class _Quantized(keras.layers.Layer):
+    """What every fake-quantized layer has: a mode, which says what a call of it is for.
+
+    In `_INFERENCE` it computes as the file does, in `_CONVERTED` it makes the graph that becomes
+    the file. In `_OBSERVED` values pass unrounded and are looked at, in `_PROBED` grids answer
+    their steps; see `observed` and `measure_input_steps`.
+    """
+
+    mode = _INFERENCE
+
+    def computes_in_codes(self, training) -> bool:
+        """Whether a call computes as the file does."""
+        return not training and self.mode == _INFERENCE
+
+
+@contextlib.contextmanager
+def _mode(model: keras.layers.Layer, mode: str) -> Iterator[list[_Quantized]]:
+    """Has the fake-quantized layers of a model in a mode for as long as the block; yields them."""
+    layers = [layer for layer in model._flatten_layers() if isinstance(layer, _Quantized)]
+    for layer in layers:
+        layer.mode = mode
+    try:
+        yield layers
+    finally:
+        for layer in layers:
+            layer.mode = _INFERENCE
 
 
 @keras.saving.register_keras_serializable("mobilevit_keras")
-class ActivationQuantizer(keras.layers.Layer):
+class ActivationQuantizer(_Quantized):
     """Rounds activations to 256 values between the ends of a range.
 
     The range is the moving average of each training batch's smallest and largest value until it is
@@ -64,8 +107,6 @@ class ActivationQuantizer(keras.layers.Layer):
         self.fixed_range = None if fixed_range is None else tuple(fixed_range)
         self.is_symmetric = is_symmetric
         self.momentum = momentum
-        self.is_observing = False
-        self.is_probed = False
         self.observed: list[tuple[float, float]] = []
 
     def build(self, input_shape) -> None:
@@ -88,25 +129,35 @@ class ActivationQuantizer(keras.layers.Layer):
         return self.fixed_range is not None or float(self.high) > float(self.low)
 
     def set_range(self, low: float, high: float) -> None:
-        """Sets the range; zero is always in it, as int8 needs an exact zero."""
+        """Sets the range; zero is always in it, as int8 needs an exact zero.
+
+        The step is rounded to 16 bits: float32 then holds every value of the grid exactly.
+        """
         low, high = min(low, 0.0), max(high, 0.0)
         if self.is_symmetric:
-            high = max(-low, high)
-            low = -high
+            step = _round_step(max(-low, high) / 127.0)
+            low, high = -127.0 * step, 127.0 * step
+        elif high > low:
+            step = _round_step((high - low) / 255.0)
+            zero = min(round(-low / step), 255)
+            low, high = -zero * step, (255 - zero) * step
         self.low.assign(low)
         self.high.assign(high)
 
     def call(self, inputs, training=None):
-        if self.is_probed:
+        if self.mode == _PROBED:
             return ops.zeros_like(inputs) + self.step
-        if self.fixed_range is not None:
-            return fake_quantize(inputs, *self.fixed_range, self.is_symmetric)
-        if self.is_observing:
+        if self.mode == _OBSERVED and self.fixed_range is None:
             values = ops.convert_to_numpy(inputs)
             self.observed.append((float(values.min()), float(values.max())))
             return inputs
-        low, high = self.low.value, self.high.value
-        if training:
+        low, high = self.fixed_range or (self.low.value, self.high.value)
+        if self.computes_in_codes(training):
+            # A symmetric grid's range ends at -127, but the file's int8 goes on to -128.
+            zero = 128.0 if self.is_symmetric else ops.floor(0.5 - low / self.step)
+            codes = ops.round(inputs * (1.0 / self.step))
+            return ops.clip(codes, -zero, 255.0 - zero) * self.step
+        if training and self.fixed_range is None:
             low, high = self._moved(inputs)
             self.low.assign(low)
             self.high.assign(high)
@@ -140,6 +191,11 @@ class ActivationQuantizer(keras.layers.Layer):
         }
 
 
+def _round_step(step: float) -> float:
+    mantissa, exponent = math.frexp(step)
+    return math.ldexp(round(mantissa * 2**_STEP_BITS), exponent - _STEP_BITS)
+
+
 def fake_quantize(values, low, high, is_symmetric: bool):
     """Rounds values to the grid of a range: 256 codes, or 255 around zero where symmetric."""
     return keras.quantizers.fake_quant_with_min_max_vars(
@@ -147,14 +203,14 @@ def fake_quantize(values, low, high, is_symmetric: bool):
     )
 
 
-def fake_quantize_kernel(kernel, axis: int):
+def fake_quantize_kernel(kernel, bound, axis: int):
     """Rounds a kernel to 255 values around zero, each output channel with a scale of its own.
 
     Args:
         kernel: `(k, k, C, filters)`, or depthwise `(k, k, C, 1)`.
+        bound: `(filters,)`, the largest value that each channel's codes reach.
         axis: The axis of the output channels.
     """
-    bound = _kernel_bound(kernel, axis)
     return keras.quantizers.fake_quant_with_min_max_vars(
         kernel, -bound, bound, num_bits=8, narrow_range=True, axis=axis
     )
@@ -166,52 +222,87 @@ def _kernel_bound(kernel, axis: int):
     return ops.maximum(bound, _SMALLEST_RANGE)
 
 
-def round_bias(bias, kernel, axis: int, input_step):
+def round_bias(bias, kernel_step, input_step):
     """Rounds a bias to what int32 holds of it: multiples of the input's step times the kernel's.
 
     Args:
         bias: `(filters,)`.
-        kernel, axis: See `fake_quantize_kernel`.
+        kernel_step: `(filters,)`, the step of each output channel's kernel.
         input_step: Step of the input's grid; 0 where it is not known, then nothing is rounded.
     """
-    step = input_step * _kernel_bound(kernel, axis) / 127.0
+    step = input_step * kernel_step
     rounded = ops.round(bias / ops.maximum(step, _SMALLEST_STEP)) * step
     return ops.where(input_step > 0.0, rounded, bias)
 
 
-class _QuantizedConvolution(keras.layers.Layer):
+class _QuantizedConvolution(_Quantized):
     """What both quantized convolutions are: kernel and bias rounded, as the file holds them."""
 
     _convolve: Callable
     _channel_axis: int
+    _output_step: Callable | None = None
 
     def build(self, input_shape) -> None:
         super().build(input_shape)
-        self.is_probed = False
         # Of the grid that the input is on; 0 until it is measured.
         self.input_step = self.add_weight(
             name="input_step", shape=(), initializer="zeros", dtype="float32", trainable=False
         )
 
+    def answer_on(self, grid: ActivationQuantizer | None) -> None:
+        """Tells the convolution which grid follows: it rounds to it itself, as the file's does."""
+        # The grid itself, as an attribute, would become a part of this layer.
+        self._output_step = None if grid is None else lambda: grid.step
+
     def call(self, inputs, training=None):
-        if self.is_probed:
+        if self.mode == _PROBED:
             # The largest: padding adds zeros.
             self.input_step.assign(ops.max(inputs))
-        outputs = type(self)._convolve(
+        # Half precision holds no whole numbers of that size.
+        if self.computes_in_codes(training) and self.compute_dtype == "float32":
+            return self._convolve_codes(inputs)
+        bound = _kernel_bound(self.kernel, self._channel_axis)
+        kernel, bias = self.kernel, self.bias
+        if not training:
+            # Far too little for weights to learn from. The kernel's: the operation after it adds
+            # 127 before it rounds, which moves what lies next to the middle of two codes.
+            step = bound / 127.0
+            kernel = self._kernel_codes(step) * self._along_kernel(step)
+            bias = round_bias(bias, step, self.input_step.value) if self.use_bias else None
+        kernel = fake_quantize_kernel(kernel, bound, self._channel_axis)
+        outputs = self._convolve_with(inputs, kernel)
+        return ops.add(outputs, bias) if self.use_bias else outputs
+
+    def _along_kernel(self, values):
+        """One value for each output channel, in a shape that goes with the kernel's."""
+        return ops.reshape(values, [-1 if i == self._channel_axis else 1 for i in range(4)])
+
+    def _kernel_codes(self, step):
+        return ops.round(self.kernel / self._along_kernel(step))
+
+    def _convolve_with(self, inputs, kernel):
+        return type(self)._convolve(
             inputs,
-            fake_quantize_kernel(self.kernel, self._channel_axis),
+            kernel,
             strides=self.strides,
             padding=self.padding,
             dilation_rate=self.dilation_rate,
             data_format=self.data_format,
         )
-        if not self.use_bias:
-            return outputs
-        bias = self.bias
-        if not training:
-            # Far too little for weights to learn from.
-            bias = round_bias(bias, self.kernel, self._channel_axis, self.input_step.value)
-        return ops.add(outputs, bias)
+
+    def _convolve_codes(self, inputs):
+        kernel_step = _kernel_bound(self.kernel, self._channel_axis) / 127.0
+        known_step = self.input_step.value
+        # Of an input whose grid is not known the codes are fractions, and nothing else changes.
+        input_step = ops.where(known_step > 0.0, known_step, 1.0)
+        step = input_step * kernel_step
+        sums = self._convolve_with(inputs / input_step, self._kernel_codes(kernel_step))
+        if self.use_bias:
+            sums = sums + round_bias(self.bias, kernel_step, known_step) / step
+        if self._output_step is None:
+            return sums * step
+        output_step = self._output_step()
+        return ops.round(sums * (step / output_step)) * output_step
 
     # Keras's own for convolutions know of a kernel and a bias only.
     def save_own_variables(self, store) -> None:
@@ -269,7 +360,7 @@ def float_between_grids(values):
 
 
 @keras.saving.register_keras_serializable("mobilevit_keras")
-class QuantizedActivation(keras.layers.Layer):
+class QuantizedActivation(_Quantized):
     """An activation between the grids that the converted file has around it.
 
     SiLU is sigmoid and product in the file, each with a grid. ReLU is part of the convolution, so
@@ -304,19 +395,37 @@ class QuantizedActivation(keras.layers.Layer):
         if self.activation == "hard_swish":
             self.sixth = quantizer(QUANTIZED, "sixth", fixed_range=(0.0, 1.0))
         self.outer = quantizer(QUANTIZED, "outer") if self.quantizes_output else None
+        self.answer_on(self.outer)
 
-    def call(self, inputs):
+    @property
+    def first_grid(self) -> ActivationQuantizer | None:
+        """The grid that meets the input, None where there is none in here."""
+        return self.inner if self.activation in _GATE_RANGES else self.outer
+
+    def answer_on(self, grid: ActivationQuantizer | None) -> None:
+        """Tells a layer without a grid at its end which one follows."""
+        self._output_step = None if grid is None else lambda: grid.step
+
+    def call(self, inputs, training=None):
         x = inputs
         if self.activation == "silu":
             x = self.inner(x)
-            x = x * self.gate(ops.sigmoid(x))
+            x = self._product(x, self.gate(ops.sigmoid(x)), self.gate, training)
         elif self.activation == "hard_swish":
             x = self.inner(x)
             # The sixth, too, on a grid of its own: the file's products are then int8 throughout.
-            x = x * self.sixth(self.gate(ops.relu6(x + 3.0)) * (1.0 / 6.0))
+            gate = self.sixth(self.gate(ops.relu6(x + 3.0)) * (1.0 / 6.0))
+            x = self._product(x, gate, self.sixth, training)
         elif self.activation is not None:
             x = keras.activations.get(self.activation)(x)
         return quantize(self.outer, x)
+
+    def _product(self, x, gate, gate_grid: ActivationQuantizer, training):
+        if not self.computes_in_codes(training) or self._output_step is None:
+            return x * gate
+        steps, output_step = (self.inner.step, gate_grid.step), self._output_step()
+        codes = (x / steps[0]) * (gate / steps[1])
+        return ops.round(codes * (steps[0] * steps[1] / output_step)) * output_step
 
     def compute_output_shape(self, input_shape) -> tuple:
         return tuple(input_shape)
@@ -342,22 +451,27 @@ def quantizers_of(model: keras.layers.Layer) -> list[ActivationQuantizer]:
     return [layer for layer in found if layer.fixed_range is None]
 
 
+@contextlib.contextmanager
+def observed(model: keras.Model) -> Iterator[list[ActivationQuantizer]]:
+    """Has the model's measured grids note the values that pass; yields these grids."""
+    quantizers = quantizers_of(model)
+    for quantizer in quantizers:
+        quantizer.observed.clear()
+    with _mode(model, _OBSERVED):
+        yield quantizers
+
+
+def converted(model: keras.Model) -> contextlib.AbstractContextManager:
+    """Has the model's calls make the graph that the converter takes."""
+    return _mode(model, _CONVERTED)
+
+
 def measure_input_steps(model: keras.Model) -> None:
     """Tells every convolution of a model with ranges the step of the grid that its input is on.
 
     Each grid is made to answer its own step everywhere, which whatever lies between it and the next
     convolution leaves alone: the model's structure need not be known.
     """
-    layers = [
-        layer
-        for layer in model._flatten_layers()
-        if isinstance(layer, (ActivationQuantizer, _QuantizedConvolution))
-    ]
     shape = [side or _PROBE_SIDE for side in model.input_shape[1:]]
-    for layer in layers:
-        layer.is_probed = True
-    try:
+    with _mode(model, _PROBED):
         model(np.zeros((1, *shape), np.float32), training=False)
-    finally:
-        for layer in layers:
-            layer.is_probed = False

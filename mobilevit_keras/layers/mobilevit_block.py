@@ -115,6 +115,8 @@ class MobileViTBlock(keras.layers.Layer):
         if self.use_fusion:
             self.fuse = ConvNormAct(channels, 3, activation=self.activation, name="fuse", **common)
             self.fuse.build((*input_shape[:-1], 2 * channels))
+            if self.form == QUANTIZED:
+                self.project.act.answer_on(self.quantize_joined)
 
     def call(self, inputs, training=None):
         p = self.patch_size
@@ -128,6 +130,9 @@ class MobileViTBlock(keras.layers.Layer):
         )
         if resizes:
             x = resize_bilinear(x, up_height, up_width)
+            if self.form == QUANTIZED:
+                # In the file a resize stays on the grid of what it resizes.
+                x = self.local_1x1.act(x)
         x = self.unfold(x)
         if self.form == QUANTIZED:
             # Else the converter puts the norm's mean on the grid of the tokens.
@@ -137,7 +142,7 @@ class MobileViTBlock(keras.layers.Layer):
         x = quantize(self.quantize_tokens, self.norm(x))
         x = self.fold(x, height=up_height, width=up_width)
         if resizes:
-            x = resize_bilinear(x, height, width)
+            x = quantize(self.quantize_tokens, resize_bilinear(x, height, width))
         x = self.project(x, training=training)
         if self.use_fusion:
             if self.form == QUANTIZED:

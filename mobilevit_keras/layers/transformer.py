@@ -124,6 +124,16 @@ class TransformerLayer(keras.layers.Layer):
         self.quantize_output = quantizer(self.form, "output_quantizer")
         self.quantize_ffn_input = quantizer(self.form, "ffn_input_quantizer")
         self.quantize_ffn_output = quantizer(self.form, "ffn_output_quantizer")
+        if self.form == QUANTIZED:
+            for dense, grid in (
+                (self.query, self.quantize_query),
+                (self.key, self.quantize_key),
+                (self.value, self.quantize_value),
+                (self.output_dense, self.quantize_output),
+                (self.ffn_expand, self.act.first_grid),
+                (self.ffn_project, self.quantize_ffn_output),
+            ):
+                dense.answer_on(grid)
 
     def _split_heads(self, x, num_tokens):
         batch = ops.shape(x)[0]

@@ -54,6 +54,8 @@ class ClassifierHead(keras.layers.Layer):
         self.quantize_logits = quantizer(self.form, "logits_quantizer")
         self.expand.build(input_shape)
         self.classifier.build((None, 1, 1, filters))
+        if self.form == QUANTIZED:
+            self.classifier.answer_on(self.quantize_logits)
 
     def call(self, inputs, training=None):
         x = self.expand(inputs, training=training)

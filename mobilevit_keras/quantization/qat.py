@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import keras
 import numpy as np
 
-from mobilevit_keras.layers.fake_quant import measure_input_steps, quantizers_of
+from mobilevit_keras.layers.fake_quant import measure_input_steps, observed, quantizers_of
 from mobilevit_keras.layers.forms import QUANTIZED
 from mobilevit_keras.models import MobileViTImageClassifier
 from mobilevit_keras.quantization.fold import fold
@@ -56,20 +56,13 @@ def calibrate(
     """
     if isinstance(images, np.ndarray):
         images = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
-    quantizers = quantizers_of(model)
     count, is_constant = 0, True
-    for quantizer in quantizers:
-        quantizer.observed.clear()
-        quantizer.is_observing = True
-    try:
+    with observed(model) as quantizers:
         for batch in images:
             batch = np.asarray(batch, np.float32)
             count += len(batch)
             is_constant &= bool(np.all(np.ptp(batch, axis=(1, 2)) == 0))
             model(batch, training=False)
-    finally:
-        for quantizer in quantizers:
-            quantizer.is_observing = False
     if not count:
         raise ValueError("Calibration needs images. Received: none.")
     if is_constant:
@@ -92,7 +85,7 @@ def freeze_ranges(model: keras.Model, is_frozen: bool = True) -> None:
 
 
 def settle_ranges(model: keras.Model) -> None:
-    """Makes a twin round its biases by the ranges that it now has, as its file will.
+    """Makes a twin compute with the ranges that it now has, as its file will.
 
     Raises:
         ValueError: If an activation has met no values yet.
@@ -103,4 +96,5 @@ def settle_ranges(model: keras.Model) -> None:
                 "Every range must have been measured by training or calibration. "
                 f"Received: none in {quantizer.path}."
             )
+        quantizer.set_range(float(quantizer.low), float(quantizer.high))
     measure_input_steps(model)

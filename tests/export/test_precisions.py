@@ -64,7 +64,11 @@ def test_the_file_of_a_quantization_aware_model_answers_as_it_does(twin, folder)
     images = np.rint(IMAGES)
     expected = keras_probabilities(twin, images)
     answers = run_tflite(folder / "trained.tflite", images).probabilities
-    np.testing.assert_allclose(answers, expected, atol=0.02)
+    # All is whole numbers but the attention and the norms, whose sums of floats differ: now and
+    # then one lands on the other side of a rounding, and what follows differs by a little.
+    differences = np.abs(answers - expected).max(axis=-1)
+    assert np.median(differences) < 1e-5
+    assert differences.max() < 0.005
     entry = open_interpreter(folder / "trained.tflite").get_input_details()[0]
     assert entry["dtype"] == np.uint8
     # The bytes are the codes, and mean what they mean in every image.

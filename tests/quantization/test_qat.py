@@ -7,6 +7,8 @@ import pytest
 from mobilevit_keras.layers.fake_quant import (
     IMAGE_RANGE,
     ActivationQuantizer,
+    QuantizedConv2D,
+    converted,
     fake_quantize_kernel,
     quantizers_of,
 )
@@ -42,9 +44,65 @@ def test_symmetric_range_has_zero_in_the_middle():
     quantizer = ActivationQuantizer(is_symmetric=True)
     quantizer.build(None)
     quantizer.set_range(-1.0, 2.54)
+    quantizer.frozen.assign(1)
+    values = np.array([-9.0, 0.0, 0.021, 9.0])
     np.testing.assert_allclose(
-        quantizer(np.array([-9.0, 0.0, 0.021, 9.0])), [-2.54, 0.0, 0.02, 2.54], rtol=1e-5
+        quantizer(values, training=True), [-2.54, 0.0, 0.02, 2.54], rtol=1e-5
     )
+    # A file's int8 has one code more below than above, and uses it.
+    np.testing.assert_allclose(quantizer(values), [-2.56, 0.0, 0.02, 2.54], rtol=1e-5)
+
+
+@pytest.mark.parametrize("is_symmetric", [False, True])
+def test_float32_holds_every_value_of_a_grid_exactly(is_symmetric):
+    quantizer = ActivationQuantizer(is_symmetric=is_symmetric)
+    quantizer.build(None)
+    quantizer.set_range(-0.3, 1.7)
+    step = float(quantizer.step)
+    codes = np.asarray(quantizer(np.linspace(-2, 2, 5001, dtype=np.float32)), np.float64) / step
+    np.testing.assert_array_equal(codes, np.round(codes))
+    assert step == pytest.approx((2 * 1.7 / 254) if is_symmetric else 2.0 / 255, rel=2**-16)
+    assert float(np.float32(step)) == step
+
+
+def test_a_convolution_rounds_as_whole_numbers_do():
+    """Against int64 sums, one factor in float32 and rounding to even: XNNPACK's arithmetic."""
+    rng = np.random.default_rng(0)
+    grid = ActivationQuantizer()
+    grid.build(None)
+    grid.set_range(-1.0, 1.3)
+    layer = QuantizedConv2D(32, 3, padding="valid")
+    layer.build((None, 9, 9, 64))
+    layer.kernel.assign(rng.normal(size=(3, 3, 64, 32)))
+    layer.bias.assign(rng.normal(size=32))
+    layer.answer_on(grid)
+    input_step = np.float32(3 / 2**9)
+    layer.input_step.assign(input_step)
+    inputs = rng.integers(-128, 128, (2, 9, 9, 64))
+    answers = grid(layer((inputs * input_step).astype(np.float32)))
+
+    kernel = np.asarray(layer.kernel)
+    kernel_step = np.abs(kernel).max((0, 1, 2)) / np.float32(127)
+    kernel = np.round(kernel / kernel_step).astype(np.int64)
+    sums = np.round(np.asarray(layer.bias) / (input_step * kernel_step)).astype(np.int64)
+    patches = np.lib.stride_tricks.sliding_window_view(inputs, (3, 3), axis=(1, 2))
+    sums = sums + np.einsum("bhwcij,ijcf->bhwf", patches, kernel)
+    step = np.float32(grid.step)
+    codes = np.rint(sums.astype(np.float32) * (input_step * kernel_step / step))
+    zero = np.rint(1.0 / step)
+    np.testing.assert_array_equal(answers, np.clip(codes, -zero, 255 - zero) * step)
+
+
+@pytest.mark.parametrize("code", [34.499996, 0.50000405, -51.500004])
+def test_file_and_model_round_kernels_alike(code):
+    """Next to the middle of two codes, where Keras's operation rounds to the other side."""
+    layer = QuantizedConv2D(1, 1, use_bias=False)
+    layer.build((None, 1, 1, 2))
+    layer.kernel.assign(np.array([code, 127.0], np.float32).reshape(1, 1, 2, 1))
+    image = np.array([1.0, 0.0], np.float32).reshape(1, 1, 1, 2)
+    with converted(layer):
+        answer = float(layer(image)[0, 0, 0, 0])
+    assert answer == pytest.approx(round(code)) == float(layer(image)[0, 0, 0, 0])
 
 
 @pytest.mark.parametrize("shape, axis", [((3, 3, 4, 6), 3), ((3, 3, 5, 1), 2)])
@@ -52,9 +110,10 @@ def test_kernels_have_a_scale_for_each_channel(shape, axis):
     kernel = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     kernel *= np.moveaxis(np.arange(1, shape[axis] + 1).reshape(-1, 1, 1, 1), 0, axis)
     others = tuple(i for i in range(4) if i != axis)
+    bound = np.abs(kernel).max(axis=others)
     scale = np.abs(kernel).max(axis=others, keepdims=True) / 127
     expected = np.round(kernel / scale) * scale
-    np.testing.assert_allclose(fake_quantize_kernel(kernel, axis), expected, atol=1e-5)
+    np.testing.assert_allclose(fake_quantize_kernel(kernel, bound, axis), expected, atol=1e-5)
 
 
 def test_ranges_follow_training_batches_until_they_are_frozen():
@@ -83,6 +142,7 @@ def test_biases_are_whole_numbers_of_the_accumulators_step(images):
     assert min(steps) > 0
     kernel, bias = np.asarray(convolution.kernel), np.linspace(-1, 1, 8, dtype=np.float32)
     convolution.bias.assign(bias[: kernel.shape[-1]])
+    convolution.answer_on(None)
     answer = np.asarray(convolution(np.zeros((1, 5, 5, 3), np.float32)))[0, 0, 0]
     step = IMAGE_RANGE[1] / 255 * np.abs(kernel).max((0, 1, 2)) / 127
     wanted = np.round(bias[: kernel.shape[-1]] / step) * step
