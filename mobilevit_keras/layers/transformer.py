@@ -190,8 +190,12 @@ class TransformerLayer(keras.layers.Layer):
 
     def _products(self, q, k, v, training):
         """Softmax(q k^T) v of `(B, S, N, C / heads)`, for each of the S sequences by itself."""
+        # -> (B, S, C / heads, N)
+        k = ops.transpose(k, (0, 1, 3, 2))
         if self.splits_products:
             # A runtime with a fast product for one sequence only, such as TF.js's WASM, gets many.
+            # It must not be one that transposes, either: hence the split after the transpose, where
+            # the converter cannot make them one.
             sequences = zip(
                 *(ops.split(each, each.shape[1], axis=1) for each in (q, k, v)), strict=True
             )
@@ -199,7 +203,7 @@ class TransformerLayer(keras.layers.Layer):
         return self._product(q, k, v, training)
 
     def _product(self, q, k, v, training):
-        scores = ops.matmul(q, ops.transpose(k, (0, 1, 3, 2)))
+        scores = ops.matmul(q, k)
         with warnings.catch_warnings():
             # At stage 5 of a 32-pixel image there is one token, rightly of probability 1.
             warnings.filterwarnings("ignore", message="You are using a softmax over axis")
