@@ -11,7 +11,7 @@ CONSTRAINTS ?= constraints.txt
 WEB := convert/web
 TFJS_RUNTIME := mobilevit_keras/export/tfjs_runtime
 
-.PHONY: demo test lint setup web chromium test-parity clean
+.PHONY: demo test lint setup web chromium test-slow test-parity clean
 .DEFAULT_GOAL := test
 
 setup: $(VENV)/.installed web
@@ -57,9 +57,15 @@ chromium: $(VENV)/.installed
 	    || $(BIN)/python -m playwright install chromium \
 	    || { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium >/dev/null; }
 
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=30
+
 test: setup lint chromium
 	$(BIN)/python -m pip check
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=30
+	$(PYTEST)
+
+# Training in several processes, a run that is killed, and WebGPU drawn in software.
+test-slow: setup chromium
+	$(PYTEST) -m slow
 
 # Against transformers and timm themselves, on CPU PyTorch in an environment of its own.
 PARITY := .venv-parity

@@ -19,7 +19,14 @@ from tests.run.browser_page import (
 from tests.run.conftest import CLASS_NAMES, SHORT_SIDE, SIZE
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize(
+    "runtime",
+    [
+        # Drawn in software, which takes this one half a minute.
+        pytest.param(name, marks=pytest.mark.slow) if name == "tfjs-webgpu" else name
+        for name in RUNTIMES
+    ],
+)
 def test_every_runtime_gives_keras_probabilities(page, exported, runtime):
     """Every runtime that works without a graphics processor, on scanned digits."""
     samples = exported.samples[:6]

@@ -205,6 +205,7 @@ def test_a_worker_that_never_comes_up(page, exported):
     assert_next_prediction_works(page, exported)
 
 
+@pytest.mark.slow
 def test_lost_graphics_device(page, exported):
     """A graphics device that goes away between two predictions (driver reset, laptop asleep)."""
     open_app(page)

@@ -9,6 +9,7 @@ from mobilevit_keras.export.check_images import generated_images
 from tests.tiny import build_tiny
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_every_operation_of_an_export_is_taken(tmp_path, browser, precision):
     path = tmp_path / "model.tflite"

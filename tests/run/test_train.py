@@ -212,6 +212,7 @@ def test_evaluate_refuses_what_is_no_model(tmp_path, photos, capsys, model):
     assert model in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_weights(run, photos, tmp_path):
     """SIGKILL between two checkpoints; what comes after is what would have come."""
     whole, _ = run

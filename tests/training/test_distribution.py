@@ -102,6 +102,7 @@ def log(folder: Path) -> dict[str, list[float]]:
     return {name: [float(row[name]) for row in rows] for name in names}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mirrored", "multi_worker-0"])
 def test_the_losses_and_averages_of_one_process(runs, name):
     expected, found = log(runs["none"]), log(runs[name])
@@ -116,6 +117,7 @@ def test_the_losses_and_averages_of_one_process(runs, name):
             np.testing.assert_allclose(x, y, atol=1e-3, err_msg=x.path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mirrored", "multi_worker-0"])
 def test_checkpoints_hold_the_same(runs, name):
     pairs = zip(
@@ -132,6 +134,7 @@ def test_checkpoints_hold_the_same(runs, name):
                 np.testing.assert_allclose(a[key], b[key], atol=1e-3, err_msg=key)
 
 
+@pytest.mark.slow
 def test_only_the_first_worker_writes(runs):
     assert "multi_worker-1" not in runs
 

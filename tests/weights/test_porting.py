@@ -105,6 +105,8 @@ def centred(logits: np.ndarray) -> np.ndarray:
     return logits - logits.mean(-1, keepdims=True)
 
 
+# The export knows of no layouts: one stands for all.
+@pytest.mark.parametrize("ported", ["cvnets"], indirect=True)
 def test_answers_of_the_exported_tflite_file(ported, tmp_path):
     model, originals = ported
     # The last shape is one that the patch does not divide.

@@ -27,7 +27,7 @@ export const text = {
   settings: "Settings",
   models: "Models",
   runtime: "Runtime",
-  automatic: "Automatic (the fastest that works)",
+  automatic: "Automatic (the fastest)",
 
   install: "Install",
   notLoaded: (name: string) => `${name} could not be loaded.`,
