@@ -77,6 +77,15 @@ def test_reports_hold_what_was_measured(model, exports):
     assert reports["model.tflite"]["structure"]["max_rank"] == 4
 
 
+def test_no_tfjs_product_transposes(exports):
+    """TF.js's WASM backend computes those in a naive loop, ten times slower."""
+    description = json.loads((exports[0] / "tfjs" / "model.json").read_text("utf-8"))
+    nodes = description["modelTopology"]["node"]
+    products = [node for node in nodes if node["op"].startswith("BatchMatMul")]
+    assert products
+    assert not any(node["attr"][name]["b"] for node in products for name in ("adj_x", "adj_y"))
+
+
 def test_labels_lie_beside(exports):
     folder, _ = exports
     for path in (folder / "labels.txt", folder / "tfjs/labels.txt"):
