@@ -97,7 +97,7 @@ def main(arguments: list[str]) -> int:
                     callbacks=[
                         average,
                         StopOnNaN(checkpoints),
-                        ImagesPerSecond(lambda epoch: images),
+                        ImagesPerSecond(lambda epoch: pipeline.schedule.epoch(epoch, images)),
                         checkpoints,
                         memory,
                     ],

@@ -8,6 +8,7 @@ epoch over that of a fixed-size one for the same number of images (by pixels it 
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import platform
@@ -33,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Runs the command; returns its exit status."""
-    from mobilevit_keras.data import Schedule
     from train.config import ClassificationConfig
+    from train.fit import build_schedule
     from train.timing import time_steps
 
     config = ClassificationConfig(
@@ -46,13 +47,13 @@ def main(options: argparse.Namespace) -> int:
         jit_compile=options.jit_compile,
     )
     multi_scale, fixed = (
-        Schedule(sampler, config.sizes, config.base_size, config.batch_size)
+        build_schedule(dataclasses.replace(config, sampler=sampler))
         for sampler in ("multi_scale_variable_batch", "fixed")
     )
     scales = dict(multi_scale.scales) | dict(fixed.scales)
     first, seconds, traces = time_steps(config, scales, options.rounds)
 
-    def epoch_seconds(schedule: Schedule) -> float:
+    def epoch_seconds(schedule) -> float:
         steps = schedule.epoch(0, options.images)
         # For the same images: a last batch is seldom full, and a whole step all the same.
         whole = sum(seconds[size] for size in steps.heights.tolist())

@@ -335,7 +335,7 @@ def train_classifier(config: ClassificationConfig, path: Path) -> MobileViTImage
     callbacks = [
         *([] if average is None else [average]),
         StopOnNaN(checkpoints),
-        ImagesPerSecond(lambda epoch: int(steps_of_epoch(epoch).batch_sizes.sum())),
+        ImagesPerSecond(steps_of_epoch),
         *(files_written(folder, average, resume is not None) if writes else []),
         *([StepLog(folder.tensorboard, checkpoints, steps_of_epoch)] if writes else []),
         checkpoints,

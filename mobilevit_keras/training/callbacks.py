@@ -98,22 +98,26 @@ class ImagesPerSecond(keras.callbacks.Callback):
     """Adds images_per_second and learning_rate to the epoch's logs.
 
     Args:
-        images_of_epoch: Takes an epoch, returns the images that its steps hold.
+        steps_of_epoch: Takes an epoch, returns its `Steps`.
     """
 
-    def __init__(self, images_of_epoch) -> None:
+    def __init__(self, steps_of_epoch) -> None:
         super().__init__()
-        self.images_of_epoch = images_of_epoch
+        self.steps_of_epoch = steps_of_epoch
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.began_at = time.monotonic()
-        self.seconds = 0.0
+        self.seconds, self.count = 0.0, 0
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         self.seconds = time.monotonic() - self.began_at
+        self.count += 1
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        logs["images_per_second"] = self.images_of_epoch(epoch) / max(self.seconds, 1e-9)
+        # A training that goes on in the middle of an epoch runs the last of its steps.
+        sizes = self.steps_of_epoch(epoch).batch_sizes
+        images = int(sizes[len(sizes) - self.count :].sum())
+        logs["images_per_second"] = images / max(self.seconds, 1e-9)
         logs["learning_rate"] = float(
             keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
         )

@@ -1,11 +1,17 @@
 import os
 import signal
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 
-from mobilevit_keras.training.callbacks import EpochProgress, SaveModel, StopOnNaN
+from mobilevit_keras.training.callbacks import (
+    EpochProgress,
+    ImagesPerSecond,
+    SaveModel,
+    StopOnNaN,
+)
 from mobilevit_keras.training.checkpoints import Checkpoints, Preempted, list_checkpoints
 from mobilevit_keras.training.ema import ExponentialMovingAverage
 from mobilevit_keras.training.optimizer import AdamW, warmup_cosine
@@ -192,3 +198,18 @@ def test_the_progress_bar_knows_each_epochs_length(capsys):
     printed = capsys.readouterr().out
     for length in LENGTHS:
         assert f"{length}/{length}" in printed
+
+
+@pytest.mark.parametrize("steps, images", [(3, 56), (2, 24)])
+def test_speed_counts_the_steps_that_ran(monkeypatch, steps, images):
+    """All three of an epoch, or the last two in a training that went on after the first."""
+    clock = iter([10.0, *np.linspace(11.0, 14.0, steps)])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    speed = ImagesPerSecond(lambda epoch: SimpleNamespace(batch_sizes=np.array([32, 16, 8])))
+    speed.set_model(SimpleNamespace(optimizer=SimpleNamespace(learning_rate=np.float32(0.5))))
+    speed.on_epoch_begin(0)
+    for batch in range(steps):
+        speed.on_train_batch_end(batch)
+    logs = {}
+    speed.on_epoch_end(0, logs)
+    assert logs == {"images_per_second": images / 4.0, "learning_rate": 0.5}
