@@ -249,16 +249,25 @@ def test_a_host_without_isolation_headers_means_one_thread(browser, exported):
 def wait_until_kept(page, exported, cache_name: str) -> None:
     """Waits until the service worker answers for the page and holds all that it needs offline."""
     model = exported.index()[0]["files"]["tflite"]
-    page.wait_for_function(
+    # Not `wait_for_function`: to it the promise of an answer is an answer.
+    page.evaluate(
         """async ([prefix, ...paths]) => {
-          const { active, installing, waiting } = await navigator.serviceWorker.getRegistration();
-          if (active?.state !== "activated" || installing || waiting) return false;
-          if (navigator.serviceWorker.controller !== active) return false;
-          const names = await caches.keys();
-          if (names.length !== 1 || !names[0].startsWith(prefix)) return false;
-          const cache = await caches.open(names[0]);
-          const held = (await cache.keys()).map(({ url }) => url);
-          return paths.every((path) => held.some((url) => url.endsWith(path)));
+          const isKept = async () => {
+            const registration = await navigator.serviceWorker.getRegistration();
+            const { active, installing, waiting } = registration ?? {};
+            if (active?.state !== "activated" || installing || waiting) return false;
+            if (navigator.serviceWorker.controller !== active) return false;
+            const names = await caches.keys();
+            if (names.length !== 1 || !names[0].startsWith(prefix)) return false;
+            const cache = await caches.open(names[0]);
+            const held = (await cache.keys()).map(({ url }) => url);
+            return paths.every((path) => held.some((url) => url.endsWith(path)));
+          };
+          const end = performance.now() + 60_000;
+          while (!(await isKept())) {
+            if (performance.now() > end) throw new Error("not kept within a minute");
+            await new Promise((done) => setTimeout(done, 50));
+          }
         }""",
         arg=[cache_name, model, "samples/00.png", ".wasm"],
     )

@@ -26,6 +26,8 @@ const NETWORK_PATIENCE_MS = 4000;
 const UNCHANGING = /\/(assets|runtimes|models)\//;
 // Kept only once the page reports that they work: a broken download must not stay.
 const PROVEN = /\/(runtimes|models)\//;
+// What an older version of the application kept and this one needs as much.
+const LASTING = /\/(runtimes|models|samples)\/([^/]+)/;
 
 async function keep(urls: string[]): Promise<void> {
   const cache = await caches.open(CACHE);
@@ -44,25 +46,26 @@ async function install(): Promise<void> {
   await self.skipWaiting();
 }
 
-/** Drops what belongs to models and runtimes that this site no longer has. */
+/** Drops runtimes, models and samples that this site no longer has. */
 async function prune(): Promise<void> {
   const cache = await caches.open(CACHE);
   const index = (await (await cache.match("models.json"))?.text()) ?? "";
   for (const request of await cache.keys()) {
-    const [, kind, name] = /\/(models|runtimes)\/([^/]+)\//.exec(request.url) ?? [];
-    const wanted = kind === "models" ? index.includes(`/${name}/`) : RUNTIMES.includes(`/${name}/`);
-    if (kind && !wanted) await cache.delete(request);
+    const [, kind, name] = LASTING.exec(request.url) ?? [];
+    const ends = [`/${name}/`, `/${name}"`];
+    const list = kind === "runtimes" ? RUNTIMES : index;
+    if (kind && !ends.some((end) => list.includes(end))) await cache.delete(request);
   }
 }
 
-/** Takes models and runtimes over from an older version of the application, and ends it. */
+/** Takes over what lasts from an older version of the application, and ends it. */
 async function activate(): Promise<void> {
   const cache = await caches.open(CACHE);
   for (const name of await caches.keys()) {
     if (!name.startsWith("mobilevit-") || name === CACHE) continue;
     const old = await caches.open(name);
     for (const request of await old.keys()) {
-      const response = PROVEN.test(request.url) ? await old.match(request) : undefined;
+      const response = LASTING.test(request.url) ? await old.match(request) : undefined;
       if (response) await cache.put(request, response);
     }
     await caches.delete(name);
