@@ -41,7 +41,6 @@ ACTIVATIONS = ("silu", "relu", "relu6", "hard_swish")
 
 _GATE_RANGES = {"silu": UNIT_RANGE, "hard_swish": (0.0, 6.0)}
 _SMALLEST_RANGE = 1e-6
-_SMALLEST_STEP = 1e-30
 _PROBE_SIDE = 64
 _STEP_BITS = 16
 
@@ -222,25 +221,29 @@ def _kernel_bound(kernel, axis: int):
     return ops.maximum(bound, _SMALLEST_RANGE)
 
 
-def round_bias(bias, kernel_step, input_step):
-    """Rounds a bias to what int32 holds of it: multiples of the input's step times the kernel's.
+class _BeforeGrid(_Quantized):
+    """A quantized layer that another one's grid may follow, to which it then rounds itself."""
 
-    Args:
-        bias: `(filters,)`.
-        kernel_step: `(filters,)`, the step of each output channel's kernel.
-        input_step: Step of the input's grid; 0 where it is not known, then nothing is rounded.
-    """
-    step = input_step * kernel_step
-    rounded = ops.round(bias / ops.maximum(step, _SMALLEST_STEP)) * step
-    return ops.where(input_step > 0.0, rounded, bias)
+    _output_step: Callable | None = None
+
+    def answer_on(self, grid: ActivationQuantizer | None) -> None:
+        """Tells the layer which grid follows."""
+        # The grid itself, as an attribute, would become a part of this layer.
+        self._output_step = None if grid is None else lambda: grid.step
+
+    def _answer(self, codes, step):
+        """Values of `codes` times `step`, on the grid that follows as the file has them."""
+        if self._output_step is None:
+            return codes * step
+        output_step = self._output_step()
+        return ops.round(codes * (step / output_step)) * output_step
 
 
-class _QuantizedConvolution(_Quantized):
+class _QuantizedConvolution(_BeforeGrid):
     """What both quantized convolutions are: kernel and bias rounded, as the file holds them."""
 
     _convolve: Callable
     _channel_axis: int
-    _output_step: Callable | None = None
 
     def build(self, input_shape) -> None:
         super().build(input_shape)
@@ -248,11 +251,6 @@ class _QuantizedConvolution(_Quantized):
         self.input_step = self.add_weight(
             name="input_step", shape=(), initializer="zeros", dtype="float32", trainable=False
         )
-
-    def answer_on(self, grid: ActivationQuantizer | None) -> None:
-        """Tells the convolution which grid follows: it rounds to it itself, as the file's does."""
-        # The grid itself, as an attribute, would become a part of this layer.
-        self._output_step = None if grid is None else lambda: grid.step
 
     def call(self, inputs, training=None):
         if self.mode == _PROBED:
@@ -266,9 +264,11 @@ class _QuantizedConvolution(_Quantized):
         if not training:
             # Far too little for weights to learn from. The kernel's: the operation after it adds
             # 127 before it rounds, which moves what lies next to the middle of two codes.
-            step = bound / 127.0
-            kernel = self._kernel_codes(step) * self._along_kernel(step)
-            bias = round_bias(bias, step, self.input_step.value) if self.use_bias else None
+            kernel_step = bound / 127.0
+            kernel = self._kernel_codes(kernel_step) * self._along_kernel(kernel_step)
+            if self.use_bias:
+                step = self._known_input_step() * kernel_step
+                bias = self._bias_codes(step) * step
         kernel = fake_quantize_kernel(kernel, bound, self._channel_axis)
         outputs = self._convolve_with(inputs, kernel)
         return ops.add(outputs, bias) if self.use_bias else outputs
@@ -290,19 +290,24 @@ class _QuantizedConvolution(_Quantized):
             data_format=self.data_format,
         )
 
+    def _known_input_step(self):
+        """The input's step; 1 where it is not known, codes are fractions then."""
+        step = self.input_step.value
+        return ops.where(step > 0.0, step, 1.0)
+
+    def _bias_codes(self, step):
+        """What int32 holds of the bias: multiples of the input's step times the kernel's."""
+        codes = self.bias / step
+        return ops.where(self.input_step.value > 0.0, ops.round(codes), codes)
+
     def _convolve_codes(self, inputs):
         kernel_step = _kernel_bound(self.kernel, self._channel_axis) / 127.0
-        known_step = self.input_step.value
-        # Of an input whose grid is not known the codes are fractions, and nothing else changes.
-        input_step = ops.where(known_step > 0.0, known_step, 1.0)
+        input_step = self._known_input_step()
         step = input_step * kernel_step
         sums = self._convolve_with(inputs / input_step, self._kernel_codes(kernel_step))
         if self.use_bias:
-            sums = sums + round_bias(self.bias, kernel_step, known_step) / step
-        if self._output_step is None:
-            return sums * step
-        output_step = self._output_step()
-        return ops.round(sums * (step / output_step)) * output_step
+            sums = sums + self._bias_codes(step)
+        return self._answer(sums, step)
 
     # Keras's own for convolutions know of a kernel and a bias only.
     def save_own_variables(self, store) -> None:
@@ -360,7 +365,7 @@ def float_between_grids(values):
 
 
 @keras.saving.register_keras_serializable("mobilevit_keras")
-class QuantizedActivation(_Quantized):
+class QuantizedActivation(_BeforeGrid):
     """An activation between the grids that the converted file has around it.
 
     SiLU is sigmoid and product in the file, each with a grid. ReLU is part of the convolution, so
@@ -402,10 +407,6 @@ class QuantizedActivation(_Quantized):
         """The grid that meets the input, None where there is none in here."""
         return self.inner if self.activation in _GATE_RANGES else self.outer
 
-    def answer_on(self, grid: ActivationQuantizer | None) -> None:
-        """Tells a layer without a grid at its end which one follows."""
-        self._output_step = None if grid is None else lambda: grid.step
-
     def call(self, inputs, training=None):
         x = inputs
         if self.activation == "silu":
@@ -421,11 +422,10 @@ class QuantizedActivation(_Quantized):
         return quantize(self.outer, x)
 
     def _product(self, x, gate, gate_grid: ActivationQuantizer, training):
-        if not self.computes_in_codes(training) or self._output_step is None:
+        if not self.computes_in_codes(training):
             return x * gate
-        steps, output_step = (self.inner.step, gate_grid.step), self._output_step()
-        codes = (x / steps[0]) * (gate / steps[1])
-        return ops.round(codes * (steps[0] * steps[1] / output_step)) * output_step
+        codes = (x / self.inner.step) * (gate / gate_grid.step)
+        return self._answer(codes, self.inner.step * gate_grid.step)
 
     def compute_output_shape(self, input_shape) -> tuple:
         return tuple(input_shape)
