@@ -27,7 +27,6 @@ import numpy as np
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "data" / "photos"
-NUM_CORES = len(os.sched_getaffinity(0))
 
 
 def repeated_folder(photos: Path, folder: Path, repeats: int) -> Path:
@@ -99,6 +98,7 @@ def measure(photos: Path, repeats: int, rounds: int) -> dict[str, list[tuple[flo
 
     from mobilevit_keras.data import Schedule, TrainingPipeline
     from mobilevit_keras.data.image_folder import ImageFolder
+    from mobilevit_keras.data.threads import num_cores, untuned
 
     with tempfile.TemporaryDirectory() as scratch:
         source = ImageFolder(
@@ -108,9 +108,13 @@ def measure(photos: Path, repeats: int, rounds: int) -> dict[str, list[tuple[flo
         files = [record["name"].decode() for record in source.examples("train").as_numpy_iterator()]
         pipeline = TrainingPipeline(source, schedule)
         played = pipeline.dataset()
-        bare = tf.data.Dataset.from_tensor_slices(files).map(
-            lambda file: tf.shape(tf.io.decode_jpeg(tf.io.read_file(file), channels=3)),
-            num_parallel_calls=NUM_CORES,
+        bare = (
+            tf.data.Dataset.from_tensor_slices(files)
+            .map(
+                lambda file: tf.shape(tf.io.decode_jpeg(tf.io.read_file(file), channels=3)),
+                num_parallel_calls=num_cores(),
+            )
+            .with_options(untuned())
         )
 
         def play_pipeline(epoch: int) -> int:
@@ -121,8 +125,8 @@ def measure(photos: Path, repeats: int, rounds: int) -> dict[str, list[tuple[flo
             return sum(1 for _ in bare)
 
         def play_pillow(epoch: int) -> int:
-            with multiprocessing.get_context("spawn").Pool(NUM_CORES) as pool:
-                list(pool.imap(pillow_batch, [(files[:2], 32)] * NUM_CORES))  # The start is free.
+            with multiprocessing.get_context("spawn").Pool(num_cores()) as pool:
+                list(pool.imap(pillow_batch, [(files[:2], 32)] * num_cores()))  # The start is free.
                 start, start_cpu = time.perf_counter(), cpu_seconds()
                 images = sum(pool.imap_unordered(pillow_batch, batches(files, schedule, epoch)))
                 seconds = time.perf_counter() - start
@@ -145,6 +149,8 @@ def measure(photos: Path, repeats: int, rounds: int) -> dict[str, list[tuple[flo
 
 def main() -> None:
     """Measures and prints the table."""
+    from mobilevit_keras.data.threads import num_cores
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photos", type=Path, default=PHOTOS, help="folder of JPEG files")
     parser.add_argument("--repeats", type=int, default=40, help="times each photo appears")
@@ -155,10 +161,8 @@ def main() -> None:
         name: tuple(statistics.median(column) for column in zip(*values, strict=True))
         for name, values in results.items()
     }
-    print(
-        f"{processor()} ({platform.machine()}), {NUM_CORES} cores, load {os.getloadavg()[0]:.1f}, "
-        f"Python {platform.python_version()}"
-    )
+    machine = f"{processor()} ({platform.machine()}), {num_cores()} cores"
+    print(f"{machine}, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}")
     print(f"{'':>12} {'images/s':>9} {'images/CPU s':>13} {'pipeline is':>12}")
     for name, (rate, cpu_rate) in medians.items():
         print(f"{name:>12} {rate:>9.0f} {cpu_rate:>13.0f} {medians['pipeline'][0] / rate:>11.2f}x")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
-_PIXELS = (0.0, 255.0)
+_PIXELS = (0.0, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +80,7 @@ class AdvancedAugmentation:
         probability = policy.erase_probability
         self._erase = _prepared(
             keras.layers.RandomErasing(
-                factor=(probability, probability), value_range=(0.0, 1.0), dtype="float32"
+                factor=(probability, probability), value_range=_PIXELS, dtype="float32"
             )
         )
         self._mix_up = _prepared(keras.layers.MixUp(alpha=policy.mixup_alpha, dtype="float32"))
@@ -91,7 +91,7 @@ class AdvancedAugmentation:
         """Applies RandAugment to one image.
 
         Args:
-            image: float32 `(H, W, 3)`, values 0 to 255.
+            image: float32 `(H, W, 3)`, values in [0, 1].
             seed: int64 `(2,)`.
 
         Returns:
@@ -200,4 +200,4 @@ def _apply(layer: keras.Layer, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 def _solarize(magnitude: float, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Inverts bright pixels. Keras 3.15's layer cannot keep its threshold from going down to 0."""
     drawn = tf.random.stateless_uniform((), seed, alg="philox")
-    return tf.where(images < 255.0 * (1.0 - magnitude * drawn), images, 255.0 - images)
+    return tf.where(images < 1.0 - magnitude * drawn, images, 1.0 - images)

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from mobilevit_keras.data.skipped import SkippedImages
 from mobilevit_keras.data.sources import Source
+from mobilevit_keras.data.threads import num_cores, untuned
 from mobilevit_keras.data.transforms import check_evaluation_size, evaluation_transform
 
 
@@ -66,7 +67,7 @@ def evaluation_dataset(
 
     records = source.records(split, None, tf.constant(0, tf.int64))
     images = records.interleave(
-        attempt, cycle_length=16, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        attempt, cycle_length=16, num_parallel_calls=min(16, num_cores()), deterministic=True
     )
     images = images.filter(readable).map(lambda image, label, name: (image, label))
-    return images.batch(batch_size).prefetch(1)
+    return images.batch(batch_size).prefetch(1).with_options(untuned())

@@ -1,7 +1,6 @@
 """The training pipeline: from a source's records to batches of pixels."""
 
 import contextlib
-import os
 
 import numpy as np
 import tensorflow as tf
@@ -10,6 +9,7 @@ from mobilevit_keras.data.augmentation import AdvancedAugmentation, AdvancedPoli
 from mobilevit_keras.data.scales import Schedule
 from mobilevit_keras.data.skipped import SkippedImages, clear_errors
 from mobilevit_keras.data.sources import Source
+from mobilevit_keras.data.threads import num_cores, untuned
 from mobilevit_keras.data.transforms import (
     ATTEMPTS,
     centre_window,
@@ -168,7 +168,7 @@ class TrainingPipeline:
         batches = positions.flat_map(
             lambda position: self._epoch(position, num_shards, shard_index, advanced)
         )
-        options = tf.data.Options()
+        options = untuned()
         options.deterministic = True
         # Each worker takes its own part of every batch already.
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
@@ -263,11 +263,11 @@ class TrainingPipeline:
         batch_size = tf.shape(images["index"], tf.int64)[0]
         decoded = (
             tf.data.Dataset.from_tensor_slices(images)
-            .map(decode, num_parallel_calls=_num_cores(), deterministic=True)
+            .map(decode, num_parallel_calls=num_cores(), deterministic=True)
             .ignore_errors()
         )
         if advanced is not None:
-            decoded = decoded.map(augment, num_parallel_calls=_num_cores(), deterministic=True)
+            decoded = decoded.map(augment, num_parallel_calls=num_cores(), deterministic=True)
         # Where none is readable there is no batch; an empty one tells the next stage so.
         nothing = tf.data.Dataset.from_tensors(
             (tf.zeros((0,), tf.int64), tf.zeros((0, height, width, 3)))
@@ -280,7 +280,7 @@ class TrainingPipeline:
         )
 
     def _finish(self, step, index, pixels, labels, names, advanced):
-        """Scales a step's pixels and fills the places of unreadable images."""
+        """Fills the places of a step's unreadable images, and mixes images and labels."""
         expected = tf.shape(labels)[0]
         found = tf.shape(index)[0]
 
@@ -292,7 +292,7 @@ class TrainingPipeline:
             return tf.gather(pixels, rows), tf.gather(labels, tf.gather(index, rows))
 
         pixels, labels = tf.cond(found < expected, fill, lambda: (pixels, labels))
-        pixels = tf.ensure_shape(pixels * (1.0 / 255.0), (None, None, None, 3))
+        pixels = tf.ensure_shape(pixels, (None, None, None, 3))
         labels = tf.ensure_shape(labels, (None,))
         if advanced is None:
             return pixels, labels
@@ -313,7 +313,3 @@ class TrainingPipeline:
                 f"Received: {len(lost)} unreadable, the first is {names[0].decode()}."
             )
         return np.int64(len(lost))
-
-
-def _num_cores() -> int:
-    return len(os.sched_getaffinity(0))

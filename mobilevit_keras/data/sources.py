@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
+from mobilevit_keras.data.threads import num_cores, untuned
+
 SPLITS = ("train", "validation")
 SPECIFICATIONS = "'digits', 'folder:PATH', 'tfds:NAME[:CONFIG]', 'tfrecord:FOLDER-OR-GLOB'"
 
@@ -100,9 +102,9 @@ class Source(abc.ABC):
         records = self.records(split, seed, tf.constant(start, tf.int64))
         return records.map(
             lambda record: {**record, "image": self.load(record["image"])},
-            num_parallel_calls=tf.data.AUTOTUNE,
+            num_parallel_calls=num_cores(),
             deterministic=True,
-        )
+        ).with_options(untuned())
 
     def check_split(self, split: str) -> None:
         """Raises ValueError unless the split is one of the two."""

@@ -5,8 +5,10 @@ from typing import Any
 import tensorflow as tf
 
 from mobilevit_keras.data.sources import Source, seeded
+from mobilevit_keras.data.threads import num_cores
 
 SHUFFLE_BUFFER = 4096
+FILES_AT_A_TIME = 16
 HELD_OUT = 20  # percent of the images, where a set has neither a validation nor a test split
 
 
@@ -55,6 +57,8 @@ class TfdsSource(Source):
     def _read(self, split: str, seed: tf.Tensor | None) -> tf.data.Dataset:
         import tensorflow_datasets as tfds
 
+        # In stored order one file follows the other.
+        files_at_a_time = 1 if seed is None else FILES_AT_A_TIME
         records = self._builder.as_dataset(
             split=self._splits[split],
             shuffle_files=seed is not None,
@@ -68,6 +72,9 @@ class TfdsSource(Source):
                 add_tfds_id=True,
                 try_autocache=False,
                 skip_prefetch=True,
+                interleave_cycle_length=files_at_a_time,
+                num_parallel_calls_for_interleave_files=files_at_a_time,
+                num_parallel_calls_for_decode=num_cores(),
             ),
         )
         return records.map(

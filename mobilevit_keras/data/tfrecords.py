@@ -83,7 +83,7 @@ class TFRecordShards(Source):
                     tf.data.TFRecordDataset,
                     cycle_length=self._files_at_a_time,
                     block_length=16,
-                    num_parallel_calls=tf.data.AUTOTUNE,
+                    num_parallel_calls=self._files_at_a_time,
                     deterministic=True,
                 )
             )

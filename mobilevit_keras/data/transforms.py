@@ -34,6 +34,11 @@ def _is_jpeg(contents: tf.Tensor) -> tf.Tensor:
     return tf.strings.substr(contents, 0, 3) == b"\xff\xd8\xff"
 
 
+def _is_upright(contents: tf.Tensor) -> tf.Tensor:
+    head = tf.strings.substr(contents, 0, _EXIF_BYTES)
+    return ~tf.strings.regex_full_match(head, _ORIENTATION)
+
+
 def _orientation(contents: tf.Tensor) -> tf.Tensor:
     """Returns an image's EXIF orientation, 1 to 8; 1, upright, where there is none."""
     head = tf.strings.substr(contents, 0, _EXIF_BYTES)
@@ -117,18 +122,17 @@ def random_window(shape: tf.Tensor, fractions: tf.Tensor, position: tf.Tensor) -
         int32 `(top, left, height, width)`.
     """
     dims = tf.cast(shape, tf.float32)
-    tries = tf.round(tf.sqrt(dims[0] * dims[1]) * fractions)
-    fits = tf.reduce_all((tries >= 1.0) & (tries <= dims), -1)
+    tries = tf.maximum(tf.round(tf.sqrt(tf.reduce_prod(dims)) * fractions), 1.0)
+    fits = tf.reduce_all(tries <= dims, -1)
+    first = tf.argmax(fits)
+    found = tf.gather(fits, first)
     # Without a fit (a very long image) the largest centred crop of an allowed aspect is taken.
-    longest = tf.round(dims[::-1] * tf.constant([1 / _CROP_ASPECT[0], _CROP_ASPECT[1]]))
-    fallback = tf.minimum(dims, longest)
-    any_fits = tf.reduce_any(fits)
-    size = tf.where(any_fits, tries[tf.argmax(tf.cast(fits, tf.int32))], fallback)
+    longest = tf.minimum(dims, tf.round(tf.reverse(dims, [0]) * _CROP_ASPECT[1]))
+    size = tf.where(found, tf.gather(tries, first), longest)
     room = dims - size
+    place = tf.floor(tf.where(found, position * (room + 1.0), room / 2))
     # float32 may round a draw just below 1 up to the next whole pixel.
-    random_place = tf.minimum(tf.floor(position * (room + 1.0)), room)
-    top_left = tf.where(any_fits, random_place, tf.floor(room / 2))
-    return tf.cast(tf.concat([top_left, size], 0), tf.int32)
+    return tf.cast(tf.concat([tf.minimum(place, room), size], 0), tf.int32)
 
 
 def centre_window(shape: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
@@ -158,7 +162,7 @@ def decode_crop_resize(
         flip: Scalar bool, whether to mirror left and right.
 
     Returns:
-        float32 of shape `(height, width, 3)`, values 0 to 255.
+        float32 of shape `(height, width, 3)`, values in [0, 1].
 
     Raises:
         tf.errors.OpError: When run on bytes that are no image, or one cut short.
@@ -167,16 +171,15 @@ def decode_crop_resize(
     def fused():
         shape = tf.io.extract_jpeg_shape(contents)[:2]
         crop = window(shape)
-        scale = tf.reduce_min(crop[2:] // tf.stack([height, width]))
 
         def decode(ratio):
-            # Rounded down twice, so that the window stays inside of the small picture.
-            scaled = tf.concat([crop[:2] // ratio, crop[2:] // ratio], 0)
+            # Place and size rounded down, so that the window stays inside of the small picture.
             return tf.image.decode_and_crop_jpeg(
-                contents, scaled, channels=3, ratio=ratio, dct_method=_DCT
+                contents, crop // ratio, channels=3, ratio=ratio, dct_method=_DCT
             )
 
         ratios = (1, 2, 4, 8)
+        scale = tf.reduce_min(crop[2:] // size)
         branch = tf.reduce_sum(tf.cast(scale >= ratios[1:], tf.int32))
         return tf.switch_case(branch, [lambda ratio=ratio: decode(ratio) for ratio in ratios])
 
@@ -185,20 +188,19 @@ def decode_crop_resize(
         crop = window(tf.shape(image)[:2])
         return image[crop[0] : crop[0] + crop[2], crop[1] : crop[1] + crop[3]]
 
-    height, width = tf.cast(height, tf.int32), tf.cast(width, tf.int32)
+    size = tf.cast(tf.stack([height, width]), tf.int32)
     # The fused decoder never reads what lies below its window: a file that does not close with the
     # end-of-image mark takes the slow way, on which a missing part is an error.
     closed = tf.strings.substr(contents, -2, 2) == b"\xff\xd9"
-    plain = _is_jpeg(contents) & closed & (_orientation(contents) == 1)
+    plain = _is_jpeg(contents) & closed & _is_upright(contents)
     image = tf.ensure_shape(tf.cond(plain, fused, generic), (None, None, 3))
     image = tf.cond(flip, lambda: tf.reverse(image, [1]), lambda: image)
     # The bare operation: the checks around it would make each epoch start later. From bytes it
     # would take twice as long as from floats, the step to them included.
-    return tf.raw_ops.ResizeBilinear(
-        images=tf.cast(image, tf.float32)[None],
-        size=tf.stack([height, width]),
-        half_pixel_centers=True,
-    )[0]
+    resized = tf.raw_ops.ResizeBilinear(
+        images=tf.cast(image, tf.float32)[None], size=size, half_pixel_centers=True
+    )
+    return resized[0] * (1.0 / 255.0)
 
 
 def check_evaluation_size(short_side: int, crop_size: int, interpolation: str) -> None:

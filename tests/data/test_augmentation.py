@@ -75,7 +75,7 @@ def test_known_shapes_have_their_own_branch():
 
 
 def test_rand_augment_keeps_shape_and_range_and_depends_on_its_seed():
-    image = tf.constant(smooth_image(0, 40, 56), tf.float32)
+    image = tf.constant(smooth_image(0, 40, 56) / 255, tf.float32)
     augmentation = make()
     dataset = tf.data.Dataset.range(60).map(
         lambda number: augmentation.image(image, tf.stack([number, 0]))
@@ -83,17 +83,17 @@ def test_rand_augment_keeps_shape_and_range_and_depends_on_its_seed():
     results = np.stack(list(dataset.as_numpy_iterator()))
     assert results.shape == (60, 40, 56, 3)
     assert results.min() >= 0
-    assert results.max() <= 255
+    assert results.max() <= 1
     np.testing.assert_array_equal(results, np.stack(list(dataset.as_numpy_iterator())))
-    changed = np.abs(results - image).mean((1, 2, 3)) > 0.01
+    changed = np.abs(results - image).mean((1, 2, 3)) > 0.01 / 255
     assert changed.mean() > 0.8
-    assert len(np.unique(results.mean((1, 2, 3)).round(3))) > 40
+    assert len(np.unique((255 * results.mean((1, 2, 3))).round(3))) > 40
     # No operation may turn the image into something else at this strength.
-    assert np.median(np.abs(results - image).mean((1, 2, 3))) < 60
+    assert np.median(np.abs(results - image).mean((1, 2, 3))) < 60 / 255
 
 
 def test_no_operations_change_nothing():
-    image = tf.constant(smooth_image(0, 40, 56), tf.float32)
+    image = tf.constant(smooth_image(0, 40, 56) / 255, tf.float32)
     np.testing.assert_array_equal(make(num_ops=0).image(image, seed(1, 2)), image)
 
 

@@ -102,7 +102,7 @@ def test_exif_orientation(orientation, byte_order):
     np.testing.assert_array_equal(decoded, expected)
     height, width = expected.shape[:2]
     trained = decode_crop_resize(tf.constant(contents), whole, height, width, False)
-    np.testing.assert_array_equal(trained, expected)
+    np.testing.assert_array_equal(np.round(trained * 255.0, 3), expected)
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "BMP", "GIF"])
@@ -135,8 +135,9 @@ def test_crop_and_resize_equal_pillow_and_bilinear_sampling(photos, flip):
         result = decode_crop_resize(tf.constant(contents), lambda shape: window, 160, 96, flip)
         assert result.shape == (160, 96, 3)
         # Chroma upsampling at the window's edge sees other neighbours: a few values differ.
-        assert np.quantile(np.abs(result.numpy() - expected), 0.95) <= 1.0
-        assert np.abs(result.numpy() - expected).mean() <= 0.5
+        difference = np.abs(result.numpy() * 255 - expected)
+        assert np.quantile(difference, 0.95) <= 1.0
+        assert difference.mean() <= 0.5
 
 
 @pytest.mark.parametrize("ratio", [2, 4, 8])
@@ -147,14 +148,14 @@ def test_large_windows_are_averaged(ratio):
     window = tf.constant([8, 8, 32 * ratio, 48 * ratio])
     result = decode_crop_resize(tf.constant(contents), lambda shape: window, 32, 48, False)
     blocks = pillow(contents)[8:, 8:].reshape(32, ratio, 48, ratio, 3)
-    assert np.abs(result.numpy() - blocks.mean((1, 3))).mean() < 1.5
+    assert np.abs(result.numpy() * 255 - blocks.mean((1, 3))).mean() < 1.5
 
 
 def test_small_images_are_enlarged():
     image = np.random.default_rng(1).integers(0, 256, (8, 8, 3), np.uint8)
     contents = tf.constant(encode(image, "PNG"))
     result = decode_crop_resize(contents, whole, 64, 48, False)
-    np.testing.assert_allclose(result, bilinear(image, 64, 48), atol=1e-3)
+    np.testing.assert_allclose(result * 255.0, bilinear(image, 64, 48), atol=1e-3)
 
 
 def torchvision_crops(generator, height, width, count, area, aspect):
