@@ -23,6 +23,7 @@ from mobilevit_keras.quantization import quantize_aware, settle_ranges
 from mobilevit_keras.training.callbacks import (
     EpochProgress,
     ImagesPerSecond,
+    LogsOfEarlierSteps,
     SaveModel,
     StepLog,
     StopOnNaN,
@@ -335,6 +336,7 @@ def train_classifier(config: ClassificationConfig, path: Path) -> MobileViTImage
     callbacks = [
         *([] if average is None else [average]),
         StopOnNaN(checkpoints),
+        LogsOfEarlierSteps(checkpoints),
         ImagesPerSecond(steps_of_epoch),
         *(files_written(folder, average, resume is not None) if writes else []),
         *([StepLog(folder.tensorboard, checkpoints, steps_of_epoch)] if writes else []),

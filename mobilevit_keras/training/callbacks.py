@@ -94,6 +94,21 @@ def save_model(model: keras.Model, path: str | Path) -> None:
         twin.save(temporary)
 
 
+class LogsOfEarlierSteps(keras.callbacks.Callback):
+    """Completes the logs of an epoch that went on after its last step, which Keras finds empty.
+
+    Args:
+        checkpoints: The run's `Checkpoints`; must come after this callback in the list.
+    """
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        super().__init__()
+        self.checkpoints = checkpoints
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        logs.update(self.checkpoints.restored_logs)
+
+
 class ImagesPerSecond(keras.callbacks.Callback):
     """Adds images_per_second and learning_rate to the epoch's logs.
 
@@ -117,7 +132,7 @@ class ImagesPerSecond(keras.callbacks.Callback):
         # A training that goes on in the middle of an epoch runs the last of its steps.
         sizes = self.steps_of_epoch(epoch).batch_sizes
         images = int(sizes[len(sizes) - self.count :].sum())
-        logs["images_per_second"] = images / max(self.seconds, 1e-9)
+        logs["images_per_second"] = images / self.seconds if self.count else math.nan
         logs["learning_rate"] = float(
             keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
         )

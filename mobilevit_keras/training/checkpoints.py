@@ -49,6 +49,9 @@ class Checkpoints(keras.callbacks.Callback):
         anywhere: Takes whether a signal has come and says whether one has to any worker, so that
             all end after the same step.
 
+    Attributes:
+        restored_logs: Until the first step, the metrics that the checkpoint came with.
+
     Raises:
         ValueError: If `resume` was written for another model or optimizer.
     """
@@ -81,12 +84,16 @@ class Checkpoints(keras.callbacks.Callback):
             self.epoch, self.step = position["epoch"], position["step"]
             self.total_step = position["total_step"]
         self.signal_received: int | None = None
+        self.restored_logs: dict[str, float] = {}
+
+    def _metrics(self) -> list[keras.Metric]:
+        # The loss comes first; the others are not listed before the first step.
+        return [self.model.metrics[0], *self.metrics]
 
     def _variables(self) -> Iterator[tuple[str, keras.Variable]]:
         groups = {
             "model": self.model.variables,
-            # The loss comes first; the others are not listed before the first step.
-            "metrics": [v for m in (self.model.metrics[0], *self.metrics) for v in m.variables],
+            "metrics": [v for m in self._metrics() for v in m.variables],
             "optimizer": self.model.optimizer.variables,
             "average": [] if self.average is None else self.average.averages,
         }
@@ -145,6 +152,10 @@ class Checkpoints(keras.callbacks.Callback):
         for name, variable in self._variables():
             variable.assign(arrays[name])
         self.resume = None
+        self.restored_logs = {
+            metric.name: float(keras.ops.convert_to_numpy(metric.result()))
+            for metric in self._metrics()
+        }
 
     def _on_signal(self, number: int, frame) -> None:
         if number == signal.SIGINT and self.signal_received is not None:
@@ -164,6 +175,7 @@ class Checkpoints(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         self.step += 1
         self.total_step += 1
+        self.restored_logs = {}
         if self.anywhere(self.signal_received is not None):
             path = self.save()
             self.release_signals()
@@ -178,6 +190,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self.epoch, self.step = epoch + 1, 0
+        self.restored_logs = {}
         self.save()
 
     def release_signals(self) -> None:

@@ -1,19 +1,28 @@
-"""One training of a tiny model through the train command's own code, as a process of its own.
+"""The train command with a tiny model and short epochs, as a process of its own.
 
-python -m tests.training.distributed_run DISTRIBUTE PHOTOS OUTPUT [--resume]
+python -m tests.training.distributed_run --distribute … --data folder:… --output … [--resume]
 """
 
 import os
 import sys
-from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tensorflow as tf
 
+from mobilevit_keras import commands
 from tests.tiny import build_tiny
 from train import fit
+from train.__main__ import main
 from train.config import ClassificationConfig
+
+# Batches of 8 and 2: even ones, which two replicas share without rounding. Rates are small: AdamW
+# makes whole steps of gradients that are nothing but rounding.
+FLAGS = [
+    "--sizes", "32", "64", "--base-size", "32", "--batch-size", "8", "--epochs", "3",
+    "--initial-learning-rate", "0.00002", "--peak-learning-rate", "0.00003", "--ema-decay", "0.5",
+    "--evaluation-batch-size", "3", "--checkpoint-every", "2", "--verbose", "0",
+]  # fmt: skip
 
 
 def tiny_model(config: ClassificationConfig, class_names):
@@ -23,32 +32,20 @@ def tiny_model(config: ClassificationConfig, class_names):
     return model
 
 
-def run(distribute: str, photos: str, output: str, resume: bool = False):
-    """Trains for three epochs of a few steps; returns the model."""
-    config = ClassificationConfig(
-        data=f"folder:{photos}",
-        distribute=distribute,
-        # Batches of 8 and 2: even ones, which two replicas share without rounding.
-        sizes=(32, 64),
-        base_size=32,
-        batch_size=8,
-        epochs=3,
-        # Small: AdamW makes whole steps of gradients that are nothing but rounding.
-        initial_learning_rate=0.00002,
-        peak_learning_rate=0.00003,
-        ema_decay=0.5,
-        evaluation_batch_size=3,
-        checkpoint_every=2,
-        verbose=0,
-        resume=resume,
-    )
-    return fit.train_classifier(config, Path(output))
+def run(*arguments) -> int:
+    """Runs the command with `FLAGS` and then the arguments; returns its exit status."""
+    return commands.run(main, ["classification", *FLAGS, *map(str, arguments)])
+
+
+def split_processor() -> None:
+    """Makes two devices of the processor."""
+    processor = tf.config.list_physical_devices("CPU")[0]
+    halves = [tf.config.LogicalDeviceConfiguration()] * 2
+    tf.config.set_logical_device_configuration(processor, halves)
 
 
 if __name__ == "__main__":
     fit.build_model = tiny_model
-    if sys.argv[1] == "mirrored":
-        tf.config.set_logical_device_configuration(
-            tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
-        )
-    run(*sys.argv[1:4], resume="--resume" in sys.argv)
+    if "mirrored" in sys.argv:
+        split_processor()
+    sys.exit(run(*sys.argv[1:]))

@@ -9,6 +9,7 @@ import pytest
 from mobilevit_keras.training.callbacks import (
     EpochProgress,
     ImagesPerSecond,
+    LogsOfEarlierSteps,
     SaveModel,
     StopOnNaN,
 )
@@ -25,11 +26,12 @@ def new_optimizer():
 
 
 class Watch(keras.callbacks.Callback):
-    """Keeps every step's logs, and may do something after one of them."""
+    """Keeps every step's loss and epoch's logs, and may do something after one of the steps."""
 
     def __init__(self, after_step=None, do=None) -> None:
         super().__init__()
         self.losses = []
+        self.epoch_logs = []
         self.steps_of_epoch = []
         self.after_step, self.do = after_step, do
 
@@ -41,6 +43,9 @@ class Watch(keras.callbacks.Callback):
         self.losses.append(float(logs["loss"]))
         if len(self.losses) == self.after_step:
             self.do()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.epoch_logs.append(dict(logs))
 
 
 def test_epochs_of_different_lengths_are_played_to_their_ends():
@@ -112,7 +117,8 @@ def run(directory, *, resume=None, every_steps=2, watch=None, epochs=4):
         resume=resume,
     )
     watch = Watch() if watch is None else watch
-    callbacks = [average, StopOnNaN(checkpoints), checkpoints, watch]
+    callbacks = [average, StopOnNaN(checkpoints), LogsOfEarlierSteps(checkpoints)]
+    callbacks += [checkpoints, watch]
     fit(model, pipeline, callbacks, epochs, initial_epoch=checkpoints.epoch)
     return model, watch
 
@@ -132,6 +138,8 @@ class TestCheckpoints:
         assert last.name == f"step-{stop_after + 1:08d}.npz"
         resumed, rest = run(tmp_path / "cut", resume=last)
         assert rest.losses == all_steps.losses[stop_after + 1 :]
+        # Steps 3 and 8 are the last ones of their epochs.
+        assert rest.epoch_logs == all_steps.epoch_logs[-len(rest.epoch_logs) :]
         for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True):
             np.testing.assert_array_equal(a, b)
 

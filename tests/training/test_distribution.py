@@ -3,9 +3,11 @@
 import csv
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import keras
@@ -33,7 +35,7 @@ from train.config import ClassificationConfig
 pytestmark = pytest.mark.timeout(900)
 
 ROOT = Path(__file__).parents[2]
-RUN = ("-m", "tests.training.distributed_run")
+RUN = ("-m", "tests.training.distributed_run", "--distribute")
 TOLERANCE = 1e-4
 
 
@@ -83,13 +85,14 @@ def photos(tmp_path_factory) -> Path:
 def runs(photos, tmp_path_factory) -> dict[str, Path]:
     """Folders of the same training: alone, on two devices of a process, in two processes."""
     folder = tmp_path_factory.mktemp("runs")
-    processes = [start([*RUN, "mirrored", photos, folder / "mirrored"])]
+    data = ["--data", f"folder:{photos}", "--output"]
+    processes = [start([*RUN, "mirrored", *data, folder / "mirrored"])]
     processes += start_workers(
-        lambda index: [*RUN, "multi_worker", photos, folder / f"multi_worker-{index}"]
+        lambda index: [*RUN, "multi_worker", *data, folder / f"multi_worker-{index}"]
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit, "build_model", distributed_run.tiny_model)
-        distributed_run.run("none", str(photos), str(folder / "none"))
+        assert distributed_run.run(*data, folder / "none") == 0
     for status, _, error in map(finish, processes):
         assert status == 0, error[-3000:]
     return {path.name: path for path in folder.iterdir()}
@@ -137,6 +140,29 @@ def test_checkpoints_hold_the_same(runs, name):
 @pytest.mark.slow
 def test_only_the_first_worker_writes(runs):
     assert "multi_worker-1" not in runs
+
+
+@pytest.mark.slow
+def test_workers_stop_together_and_go_on_to_the_same_weights(runs, photos, tmp_path):
+    """SIGTERM to the one that does not write: both exit with 0, and go on to the bit."""
+    whole, cut = runs["multi_worker-0"], tmp_path / "cut"
+    arguments = [*RUN, "multi_worker", "--data", f"folder:{photos}", "--output", cut]
+    processes = start_workers(lambda index: arguments)
+    while not list_checkpoints(cut / "checkpoints"):
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.02)
+    processes[1].send_signal(signal.SIGTERM)
+    causes = ("another worker", "SIGTERM")
+    for cause, (status, out, error) in zip(causes, map(finish, processes), strict=True):
+        assert status == 0, error[-3000:]
+        assert f"stopped by {cause} after step" in out
+    assert not (cut / "model.keras").exists()
+    for status, _, error in map(finish, start_workers(lambda index: [*arguments, "--resume"])):
+        assert status == 0, error[-3000:]
+    assert log(cut) == log(whole)
+    a, b = (load_classifier(folder / "model.keras") for folder in (whole, cut))
+    for x, y in zip(a.get_weights(), b.get_weights(), strict=True):
+        np.testing.assert_array_equal(x, y)
 
 
 def test_workers_of_different_configurations_are_refused(photos, tmp_path):
