@@ -38,6 +38,7 @@ from mobilevit_keras.training.distribution import (
     distribute_evaluation,
     distribute_training,
     is_chief,
+    lost_workers,
     mend_fit,
     num_replicas,
     open_strategy,
@@ -261,6 +262,7 @@ def train_classifier(config: ClassificationConfig, path: Path) -> MobileViTImage
 
     Raises:
         ValueError, OSError: If the configuration, the data or the folder does not allow it.
+        ConnectionError: If another worker is gone.
         FloatingPointError: If the loss is no finite number any more.
         Preempted: After SIGTERM or SIGINT, once a checkpoint has been written.
     """
@@ -360,7 +362,7 @@ def train_classifier(config: ClassificationConfig, path: Path) -> MobileViTImage
             strategy, pipeline, lambda dataset: one_hot(dataset, num_classes)
         )
         validation = distribute_evaluation(strategy, validation)
-    with pipeline.clear_errors(), epochs_may_end_early():
+    with lost_workers(folder.checkpoints), pipeline.clear_errors(), epochs_may_end_early():
         model.fit(
             EpochsOfAnyLength(
                 training,

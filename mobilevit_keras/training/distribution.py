@@ -9,12 +9,14 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from mobilevit_keras.data.pipeline import TrainingPipeline
+from mobilevit_keras.training.checkpoints import list_checkpoints
 
 DISTRIBUTE = ("none", "mirrored", "multi_worker")
 
@@ -113,6 +115,30 @@ def all_workers(strategy: tf.distribute.Strategy | None) -> Iterator[None]:
     for index, text in enumerate(texts):
         if text:
             raise ValueError(f"Worker {index} stopped: {text}")
+
+
+@contextlib.contextmanager
+def lost_workers(directory: str | Path) -> Iterator[None]:
+    """Says what to do where TensorFlow says in a hundred lines that another worker is gone.
+
+    Args:
+        directory: Where the run's checkpoints lie.
+
+    Raises:
+        ConnectionError: If another worker ended, or cannot be reached.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if "Collective ops is aborted" not in error.message:
+            raise
+        saved = list_checkpoints(directory)
+        state = (
+            f"{saved[-1]} is whole, go on with --resume" if saved else "no checkpoint was written"
+        )
+        raise ConnectionError(
+            f"Another worker ended or cannot be reached; {state}. All workers must start again."
+        ) from error
 
 
 def _gather_texts(strategy: tf.distribute.Strategy, text: str) -> list[str]:

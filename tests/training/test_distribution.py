@@ -165,6 +165,21 @@ def test_workers_stop_together_and_go_on_to_the_same_weights(runs, photos, tmp_p
         np.testing.assert_array_equal(x, y)
 
 
+@pytest.mark.slow
+def test_a_worker_that_is_killed_ends_the_others_with_one_line(photos, tmp_path):
+    arguments = [*RUN, "multi_worker", "--data", f"folder:{photos}", "--output", tmp_path]
+    processes = start_workers(lambda index: [*arguments, "--epochs", 2000])
+    while not list_checkpoints(tmp_path / "checkpoints"):
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.02)
+    processes[1].kill()
+    status, _, error = finish(processes[0])
+    assert status == 2
+    last = list_checkpoints(tmp_path / "checkpoints")[-1]
+    assert "error: Another worker ended or cannot be reached; " in error
+    assert f"{last} is whole, go on with --resume." in error
+
+
 def test_workers_of_different_configurations_are_refused(photos, tmp_path):
     command = ["-m", "train", "classification", "--data", f"folder:{photos}"]
     command += ["--distribute", "multi_worker", "--batch-size", "8", "--output", tmp_path / "run"]
