@@ -2,8 +2,8 @@ import keras
 from keras import ops
 
 from mobilevit_keras.layers.batch_norm import BatchNorm
-from mobilevit_keras.layers.fake_quant import activation_layer, conv_layer
 from mobilevit_keras.layers.forms import TRAINING, check_form
+from mobilevit_keras.layers.quantized_layers import activation_layer, conv_layer
 
 
 @keras.saving.register_keras_serializable("mobilevit_keras")

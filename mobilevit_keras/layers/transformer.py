@@ -4,14 +4,9 @@ import keras
 from keras import ops
 
 from mobilevit_keras.layers.batch_norm import EPSILON
-from mobilevit_keras.layers.fake_quant import (
-    FLOAT_AGAIN,
-    activation_layer,
-    conv_layer,
-    quantize,
-    quantizer,
-)
+from mobilevit_keras.layers.fake_quant import FLOAT_AGAIN, quantize, quantizer
 from mobilevit_keras.layers.forms import QUANTIZED, TRAINING, check_form
+from mobilevit_keras.layers.quantized_layers import activation_layer, conv_layer
 
 
 def token_dense(units: int, name: str, dtype, form: str = TRAINING) -> keras.layers.Conv2D:

@@ -7,11 +7,10 @@ import pytest
 from mobilevit_keras.layers.fake_quant import (
     IMAGE_RANGE,
     ActivationQuantizer,
-    QuantizedConv2D,
     converted,
-    fake_quantize_kernel,
     quantizers_of,
 )
+from mobilevit_keras.layers.quantized_layers import QuantizedConv2D, fake_quantize_kernel
 from mobilevit_keras.quantization import (
     calibrate,
     fold,
