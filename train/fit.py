@@ -29,7 +29,7 @@ from mobilevit_keras.training.callbacks import (
     StopOnNaN,
     save_model,
 )
-from mobilevit_keras.training.checkpoints import Checkpoints, list_checkpoints
+from mobilevit_keras.training.checkpoints import Checkpoints, list_checkpoints, read_position
 from mobilevit_keras.training.distillation import distill_from
 from mobilevit_keras.training.distribution import (
     all_workers,
@@ -103,6 +103,34 @@ def follow_run(config: ClassificationConfig, path: Path) -> tuple[RunFolder, Pat
             f"Received: no checkpoint in {path}."
         )
     return folder, saved[-1] if saved else None
+
+
+def data_of(source: Source) -> dict:
+    """What a run must find again, or be told of, when it goes on."""
+    return {
+        "class_names": list(source.class_names),
+        "training_images": source.num_examples("train"),
+    }
+
+
+def check_same_data(source: Source, resume: Path) -> None:
+    """Tells of images that came or went since a checkpoint was written.
+
+    Raises:
+        ValueError: If the classes are others, whose numbers the weights would mistake.
+    """
+    before, now = read_position(resume)["data"], data_of(source)
+    if now["class_names"] != before["class_names"]:
+        raise ValueError(
+            f"A resumed run must keep its classes, {', '.join(before['class_names'][:10])}. "
+            f"Received: {source} with {', '.join(now['class_names'][:10])}."
+        )
+    if now["training_images"] != before["training_images"]:
+        print(
+            f"{source} has {now['training_images']:,} training images, and had "
+            f"{before['training_images']:,} when {resume.name} was written: the order of the "
+            "images and the number of steps are others from here on"
+        )
 
 
 def files_written(
@@ -277,8 +305,7 @@ def train_classifier(config: ClassificationConfig, path: Path) -> MobileViTImage
         strategy,
         {
             **{k: v for k, v in dataclasses.asdict(config).items() if k not in _OWN},
-            "class_names": source.class_names,
-            "training_images": num_images,
+            **data_of(source),
         },
     )
     with contextlib.nullcontext() if strategy is None else strategy.scope():
@@ -297,6 +324,8 @@ def train_classifier(config: ClassificationConfig, path: Path) -> MobileViTImage
             save_config(config, folder.config)
         else:
             folder, resume = follow_run(config, path)
+        if resume is not None:
+            check_same_data(source, resume)
     check_workers_agree(strategy, {"checkpoint": None if resume is None else resume.name})
     if writes:
         print(
@@ -328,6 +357,7 @@ def train_classifier(config: ClassificationConfig, path: Path) -> MobileViTImage
         every_steps=config.checkpoint_every,
         keep=config.keep_checkpoints,
         resume=resume,
+        data=data_of(source),
         writes=writes,
         anywhere=anywhere(strategy),
     )

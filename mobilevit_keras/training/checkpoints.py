@@ -24,7 +24,7 @@ def list_checkpoints(directory: str | Path) -> list[Path]:
 
 
 def read_position(path: str | Path) -> dict:
-    """What a checkpoint says of its place: epoch, step in the epoch, update since the start."""
+    """What a checkpoint says of its place: epoch, step in it, total_step, and its `data`."""
     with np.load(path, allow_pickle=False) as file:
         return json.loads(str(file["position"]))
 
@@ -45,6 +45,7 @@ class Checkpoints(keras.callbacks.Callback):
         every_steps: Steps between two checkpoints; one is written at every epoch's end too.
         keep: How many files stay.
         resume: A checkpoint to start from, or None.
+        data: What is to be known of the data when the run goes on: a dict that JSON can hold.
         writes: Whether this process writes; of several workers one does, though all collect.
         anywhere: Takes whether a signal has come and says whether one has to any worker, so that
             all end after the same step.
@@ -65,6 +66,7 @@ class Checkpoints(keras.callbacks.Callback):
         every_steps: int = 1000,
         keep: int = 3,
         resume: str | Path | None = None,
+        data: dict | None = None,
         writes: bool = True,
         anywhere: Callable[[bool], bool] = bool,
     ) -> None:
@@ -76,6 +78,7 @@ class Checkpoints(keras.callbacks.Callback):
         self.every_steps = every_steps
         self.keep = keep
         self.resume = None if resume is None else Path(resume)
+        self.data = {} if data is None else data
         self.writes = writes
         self.anywhere = anywhere
         self.epoch, self.step, self.total_step = 0, 0, 0
@@ -105,7 +108,12 @@ class Checkpoints(keras.callbacks.Callback):
     def save(self) -> Path:
         """Writes a checkpoint of this moment and removes those beyond `keep`; returns its path."""
         path = self.directory / f"step-{self.total_step:08d}.npz"
-        position = {"epoch": self.epoch, "step": self.step, "total_step": self.total_step}
+        position = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "total_step": self.total_step,
+            "data": self.data,
+        }
         # Reading a replica's own part of a metric adds it up over all workers: none may skip it.
         arrays = {name: variable.numpy() for name, variable in self._variables()}
         if not self.writes:

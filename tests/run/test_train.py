@@ -240,6 +240,39 @@ def test_a_resumed_run_keeps_its_configuration(run, capsys):
     assert "config.yaml has seed=0. Received: seed=5." in error
 
 
+@pytest.fixture
+def half_way(run, photos, tmp_path) -> tuple[Path, Path]:
+    """A run that stopped at the oldest checkpoint it kept, and its own copy of the photos."""
+    shutil.copytree(photos, tmp_path / "photos")
+    output = shutil.copytree(run[0], tmp_path / "run")
+    config = yaml.safe_load((output / "config.yaml").read_text())
+    config["data"] = f"folder:{tmp_path / 'photos'}"
+    (output / "config.yaml").write_text(yaml.safe_dump(config))
+    for path in sorted(output.glob("checkpoints/step-*.npz"))[1:]:
+        path.unlink()
+    return output, tmp_path / "photos"
+
+
+def test_a_resumed_run_tells_of_images_that_are_gone(half_way, capsys):
+    output, photos = half_way
+    before = open_source(f"folder:{photos}").num_examples("train")
+    for name in ("01", "02", "03", "04", "05"):
+        (photos / "blue" / f"{name}.jpg").unlink()
+    now = open_source(f"folder:{photos}").num_examples("train")
+    assert now < before
+    assert train("classification", "--output", output, "--resume") == 0
+    assert f"has {now} training images, and had {before} when step-" in capsys.readouterr().out
+
+
+def test_a_resumed_run_keeps_its_classes(half_way, capsys):
+    output, photos = half_way
+    (photos / "blue").rename(photos / "violet")
+    assert train("classification", "--output", output, "--resume") == 2
+    error = capsys.readouterr().err
+    assert "must keep its classes, blue, red. Received: " in error
+    assert "with red, violet." in error
+
+
 def test_weights_of_another_variant(run, photos, tmp_path, capsys):
     trained, _ = run
     arguments = ["--data", f"folder:{photos}", "--output", tmp_path / "run"]
