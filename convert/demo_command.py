@@ -9,6 +9,7 @@ from convert.site import build_site
 from convert.web_command import add_model_arguments
 
 HELP = "serve exported models as a web application"
+USES_TENSORFLOW = False
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from convert.site import build_site
 
 HELP = "write a static site that runs exported models in the browser"
+USES_TENSORFLOW = False
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

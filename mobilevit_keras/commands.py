@@ -15,7 +15,8 @@ def run_subcommand(package: str, names: Sequence[str], arguments: Sequence[str])
         package: Name of the command's package, such as "train".
         names: The subcommands; each is a module `package.NAME_command` with a docstring that
             describes it, `HELP`, `add_arguments(parser)` and `main(options) -> int`. The parser
-            that `add_arguments` gets takes the rest of the command line.
+            that `add_arguments` gets takes the rest of the command line. One that does without
+            TensorFlow, whose import takes seconds, has `USES_TENSORFLOW = False`.
         arguments: The command line after the program's name.
 
     Returns:
@@ -34,9 +35,12 @@ def run_subcommand(package: str, names: Sequence[str], arguments: Sequence[str])
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(subparser)
-        subparser.set_defaults(main=module.main)
+        subparser.set_defaults(
+            main=module.main, uses_tensorflow=getattr(module, "USES_TENSORFLOW", True)
+        )
     options = parser.parse_args(arguments)
-    _import_tensorflow_quietly()
+    if options.uses_tensorflow:
+        _import_tensorflow_quietly()
     return options.main(options)
 
 

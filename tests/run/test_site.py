@@ -155,6 +155,15 @@ def test_commands(run_dir, tmp_path, capsys):
     assert error.startswith("error: ") and "nowhere" in error and error.count("\n") == 1
 
 
+def test_the_page_does_not_wait_for_tensorflow(run_dir, tmp_path):
+    code = (
+        "import sys; from convert.__main__ import main; main(sys.argv[1:]); "
+        "sys.exit('tensorflow' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, "web", str(run_dir), str(tmp_path / "site")]
+    assert subprocess.run(command, stdout=subprocess.DEVNULL).returncode == 0
+
+
 def test_demo_serves_on_this_computer(run_dir):
     process = subprocess.Popen(
         [sys.executable, "-u", "-m", "convert", "demo", str(run_dir), "--port", "0"],
