@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -194,7 +195,7 @@ def serving(site: Path, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]
 
 
 def serve(site: Path, host: str, port: int) -> None:
-    """Serves a site until interrupted, and says where.
+    """Serves a site until SIGINT or SIGTERM, and says where.
 
     Args:
         site: A folder made by `convert.site.build_site`.
@@ -205,6 +206,8 @@ def serve(site: Path, host: str, port: int) -> None:
         OSError: If the site does not exist or the address is not free.
     """
     with make_server(site, host, port) as server:
+        # `kill` and containers send this one; without a handler the callers' folders would stay.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         print(f"Serving {site} at {server.url} (Ctrl+C stops it).", flush=True)
         try:
             server.serve_forever()

@@ -119,7 +119,9 @@ def check_same_data(source: Source, resume: Path) -> None:
     Raises:
         ValueError: If the classes are others, whose numbers the weights would mistake.
     """
-    before, now = read_position(resume)["data"], data_of(source)
+    now = data_of(source)
+    # The first checkpoints did not say.
+    before = read_position(resume).get("data", now)
     if now["class_names"] != before["class_names"]:
         raise ValueError(
             f"A resumed run must keep its classes, {', '.join(before['class_names'][:10])}. "

@@ -164,12 +164,17 @@ def test_the_page_does_not_wait_for_tensorflow(run_dir, tmp_path):
     assert subprocess.run(command, stdout=subprocess.DEVNULL).returncode == 0
 
 
-def test_demo_serves_on_this_computer(run_dir):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_demo_serves_on_this_computer_and_cleans_up(run_dir, tmp_path, number):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
     process = subprocess.Popen(
         [sys.executable, "-u", "-m", "convert", "demo", str(run_dir), "--port", "0"],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        env={**os.environ, "TMPDIR": str(scratch)},
+        # A shell's background jobs, and all that they start, ignore SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     try:
         line = process.stdout.readline()
@@ -177,8 +182,10 @@ def test_demo_serves_on_this_computer(run_dir):
         with urllib.request.urlopen(url, timeout=10) as response:
             assert response.status == 200
             assert response.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
-        process.send_signal(signal.SIGINT)
+        assert list(scratch.iterdir())
+        process.send_signal(number)
         assert process.wait(20) == 0
+        assert not list(scratch.iterdir())
     finally:
         process.kill()
         process.stdout.close()
