@@ -47,36 +47,41 @@ def preview(
     with pipeline.clear_errors():
         for number, (images, labels) in enumerate(pipeline.epoch(epoch).take(num_batches)):
             shown = images[:images_per_batch].numpy()
-            names = [_class_name(pipeline, label) for label in labels[:images_per_batch].numpy()]
+            names = [_class_names(pipeline, label) for label in labels[:images_per_batch].numpy()]
             count, height, width = images.shape[:3]
             caption = f"epoch {epoch}, step {number}: {count} images of {height} x {width}"
             rows.append((caption, np.round(shown * 255).astype(np.uint8), names))
     sheet_width = max(
         _MARGIN + sum(image.shape[1] + _MARGIN for image in images) for _, images, _ in rows
     )
-    sheet_height = _MARGIN + sum(images.shape[1] + 2 * _CAPTION + _MARGIN for _, images, _ in rows)
+    # The row's caption, and a line for each class that an image may have.
+    captions = _CAPTION * (3 if pipeline.augmentation == "advanced" else 2)
+    sheet_height = _MARGIN + sum(images.shape[1] + captions + _MARGIN for _, images, _ in rows)
     sheet = Image.new("RGB", (sheet_width, sheet_height), "white")
     draw = ImageDraw.Draw(sheet)
     top = _MARGIN
     for caption, images, names in rows:
         draw.text((_MARGIN, top), caption, fill="black")
         left = _MARGIN
-        for image, name in zip(images, names, strict=True):
+        for image, lines in zip(images, names, strict=True):
+            height, room = image.shape[:2]
             sheet.paste(Image.fromarray(image), (left, top + _CAPTION))
-            room = image.shape[1]
-            while name and draw.textlength(name) > room:
-                name = name[:-1]
-            draw.text((left, top + _CAPTION + image.shape[0] + 2), name, fill="dimgray")
+            for number, line in enumerate(lines):
+                while line and draw.textlength(line) > room:
+                    line = line[:-1]
+                place = (left, top + height + (number + 1) * _CAPTION + 2)
+                draw.text(place, line, fill="dimgray")
             left += room + _MARGIN
-        top += images.shape[1] + 2 * _CAPTION + _MARGIN
+        top += images.shape[1] + captions + _MARGIN
     with atomic_path(path) as temporary:
         sheet.save(temporary)
 
 
-def _class_name(pipeline: TrainingPipeline, label: np.ndarray) -> str:
+def _class_names(pipeline: TrainingPipeline, label: np.ndarray) -> list[str]:
     """Names a label, or the two largest parts of a mixed one."""
     names = pipeline.source.class_names
     if label.ndim == 0:
-        return names[int(label)]
+        return [names[int(label)]]
     largest = [index for index in np.argsort(-label)[:2] if label[index] > 0.005]
-    return ", ".join(f"{names[index]} {100 * label[index]:.0f}%" for index in largest)
+    # The share first: where there is no room, the line's end is left out.
+    return [f"{100 * label[index]:.0f}% {names[index]}" for index in largest]

@@ -18,7 +18,9 @@ def test_sheet_shows_each_batch_at_its_size(tmp_path, augmentation):
     preview(pipeline, path, num_batches=2, images_per_batch=3)
     sheet = np.asarray(Image.open(path))
     sizes = SCHEDULE.epoch(0, 40).heights[:2]
-    assert sheet.shape == (8 + sum(size + 36 + 8 for size in sizes), 8 + 3 * (max(sizes) + 8), 3)
+    captions = {"basic": 36, "advanced": 54}[augmentation]
+    height = 8 + sum(size + captions + 8 for size in sizes)
+    assert sheet.shape == (height, 8 + 3 * (max(sizes) + 8), 3)
     if augmentation == "basic":
         ((images, labels),) = list(pipeline.epoch(0).take(1))
         top, size = 8 + 18, sizes[0]
