@@ -179,3 +179,26 @@ def test_several_targets_come_as_a_dict_and_follow_the_pixels(monkeypatch):
             np.testing.assert_allclose(targets["point"], np.full((len(images), 2), 16), atol=1e-4)
     with pytest.raises(ValueError, match="mixes labels.*label, point, weight"):
         MultiScaleDataset(source, augmentation="advanced")
+
+
+def test_under_a_strategy_no_epoch_is_lost_to_building(source):
+    """Before the first epoch `fit` takes a batch to build the model from; it is of no epoch."""
+    strategy = tf.distribute.MirroredStrategy(["/cpu:0"])
+    dataset, sizes = MultiScaleDataset(source, **ARGUMENTS), Sizes()
+    validation = EvaluationDataset(source, crop_size=32, batch_size=30)
+    with strategy.scope():
+        model = Model(sparse())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for epochs in (2, 1):
+            model.fit(
+                dataset.distributed(strategy),
+                validation_data=validation.distributed(strategy),
+                epochs=epochs,
+                callbacks=[sizes],
+                verbose=0,
+            )
+    assert sizes.epochs == [expected(dataset, epoch) for epoch in range(3)]
+    halves = MultiScaleDataset(source, **ARGUMENTS, num_replicas=2)
+    with pytest.raises(ValueError, match="number of replicas, 1. Received: 2"):
+        halves.distributed(strategy)
