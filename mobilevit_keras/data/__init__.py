@@ -11,7 +11,7 @@ from mobilevit_keras.data.evaluation import (
 )
 from mobilevit_keras.data.geometry import Geometry
 from mobilevit_keras.data.multi_scale import MultiScaleDataset
-from mobilevit_keras.data.scales import PAPER_SIZES, Schedule, Steps, generate_sizes
+from mobilevit_keras.data.scales import Schedule, Steps, generate_sizes
 from mobilevit_keras.data.skipped import SkippedImages, clear_errors
 from mobilevit_keras.data.source import Source
 from mobilevit_keras.data.sources import open_source
@@ -22,7 +22,6 @@ __all__ = [
     "EvaluationDataset",
     "Geometry",
     "MultiScaleDataset",
-    "PAPER_SIZES",
     "Schedule",
     "SkippedImages",
     "Source",
