@@ -26,7 +26,6 @@ from mobilevit_keras.data import open_source
 from mobilevit_keras.training.callbacks import ImagesPerSecond, StopOnNaN
 from mobilevit_keras.training.checkpoints import Checkpoints
 from mobilevit_keras.training.ema import ExponentialMovingAverage
-from mobilevit_keras.training.epochs import EpochsOfAnyLength, epochs_may_end_early
 from train import fit
 from train.config import ClassificationConfig
 
@@ -88,16 +87,16 @@ def main(arguments: list[str]) -> int:
         average = ExponentialMovingAverage(0.999)
         checkpoints = Checkpoints(Path(name) / "run", pipeline, average, metrics, every_steps=500)
         print(f"{'step':>7} {'MiB':>9} {'seconds':>9}")
-        with pipeline.clear_errors(), epochs_may_end_early(), open(os.devnull, "w") as nowhere:
+        with pipeline.clear_errors(), open(os.devnull, "w") as nowhere:
             with contextlib.redirect_stderr(nowhere):
                 model.fit(
-                    EpochsOfAnyLength(fit.one_hot(pipeline.dataset(), len(_CLASSES)), images),
+                    pipeline,
                     epochs=epochs,
                     verbose=0,
                     callbacks=[
                         average,
                         StopOnNaN(checkpoints),
-                        ImagesPerSecond(lambda epoch: pipeline.schedule.epoch(epoch, images)),
+                        ImagesPerSecond(pipeline.steps),
                         checkpoints,
                         memory,
                     ],

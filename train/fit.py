@@ -6,16 +6,14 @@ import shutil
 from pathlib import Path
 
 import keras
-import tensorflow as tf
 
 from mobilevit_keras.data import (
+    EvaluationDataset,
+    MultiScaleDataset,
     Schedule,
     Source,
-    Steps,
-    TrainingPipeline,
-    evaluation_dataset,
-    evaluation_transform,
     open_source,
+    take_images,
 )
 from mobilevit_keras.models import MobileViTImageClassifier, Preprocessing
 from mobilevit_keras.models.transfer import freeze, replace_classifier
@@ -35,8 +33,6 @@ from mobilevit_keras.training.distribution import (
     all_workers,
     anywhere,
     check_workers_agree,
-    distribute_evaluation,
-    distribute_training,
     is_chief,
     lost_workers,
     mend_fit,
@@ -44,7 +40,6 @@ from mobilevit_keras.training.distribution import (
     open_strategy,
 )
 from mobilevit_keras.training.ema import ExponentialMovingAverage
-from mobilevit_keras.training.epochs import EpochsOfAnyLength, epochs_may_end_early
 from mobilevit_keras.training.optimizer import AdamW, warmup_cosine
 from mobilevit_keras.training.plots import plot_curves
 from mobilevit_keras.training.quantization_callback import FreezeRanges
@@ -159,11 +154,19 @@ def build_schedule(config: ClassificationConfig, num_replicas: int = 1) -> Sched
     )
 
 
-def build_pipeline(config: ClassificationConfig, source, num_replicas: int = 1) -> TrainingPipeline:
+def build_pipeline(
+    config: ClassificationConfig, source, num_replicas: int = 1
+) -> MultiScaleDataset:
     """The training batches of a configuration; they can be shared between the replicas."""
-    return TrainingPipeline(
+    return MultiScaleDataset(
         source,
-        build_schedule(config, num_replicas),
+        sampler=config.sampler,
+        sizes=config.sizes,
+        base_size=config.base_size,
+        batch_size=config.batch_size,
+        last_batch=config.last_batch,
+        num_replicas=num_replicas,
+        one_hot=True,
         augmentation=config.augmentation,
         seed=config.seed,
         strict=config.strict,
@@ -218,16 +221,10 @@ def quantized(
     config: ClassificationConfig, source: Source, model: MobileViTImageClassifier
 ) -> MobileViTImageClassifier:
     """The quantization-aware twin of a trained model; training images start its ranges."""
-    prepared = dataclasses.asdict(model.preprocessing)
-    # Shuffled, because folders store one class after the other.
-    images = (
-        source.examples("train", shuffle_seed=0)
-        .map(lambda record: evaluation_transform(record["image"], **prepared))
-        .ignore_errors()
-        .take(_RANGE_IMAGES)
-        .batch(config.evaluation_batch_size)
-    )
-    return quantize_aware(model, images.as_numpy_iterator())
+    images, _ = take_images(source, "train", model.preprocessing, _RANGE_IMAGES)
+    size = config.evaluation_batch_size
+    batches = (images[start : start + size] for start in range(0, len(images), size))
+    return quantize_aware(model, batches)
 
 
 def compile_model(
@@ -280,13 +277,6 @@ def compile_model(
     return metrics
 
 
-def one_hot(dataset: tf.data.Dataset, num_classes: int) -> tf.data.Dataset:
-    """Turns labels `(B,)` into `(B, K)`, which label smoothing and mixed labels need."""
-    if dataset.element_spec[1].shape.rank == 2:
-        return dataset
-    return dataset.map(lambda images, labels: (images, tf.one_hot(labels, num_classes)))
-
-
 def train_classifier(config: ClassificationConfig, path: Path) -> MobileViTImageClassifier:
     """Trains a classifier and fills the run's folder; returns the model with averaged weights.
 
@@ -299,10 +289,10 @@ def train_classifier(config: ClassificationConfig, path: Path) -> MobileViTImage
     strategy = open_strategy(config.distribute)
     writes = is_chief(strategy)
     with all_workers(strategy):
-        source = open_source(config.data, seed=config.seed)
+        source = open_source(config.data)
         pipeline = build_pipeline(config, source, num_replicas(strategy))
     num_images = source.num_examples("train")
-    total_batches = pipeline.schedule.total_steps(config.epochs, num_images)
+    total_batches = pipeline.total_steps(config.epochs)
     check_workers_agree(
         strategy,
         {
@@ -337,16 +327,13 @@ def train_classifier(config: ClassificationConfig, path: Path) -> MobileViTImage
             f"{config.epochs} epochs, {total_batches:,} steps"
         )
 
-    num_classes = len(source.class_names)
-    validation = one_hot(
-        evaluation_dataset(
-            source,
-            "validation",
-            short_side=config.evaluation_short_side,
-            crop_size=config.evaluation_crop_size,
-            batch_size=config.evaluation_batch_size,
-        ),
-        num_classes,
+    validation = EvaluationDataset(
+        source,
+        short_side=config.evaluation_short_side,
+        crop_size=config.evaluation_crop_size,
+        batch_size=config.evaluation_batch_size,
+        strict=config.strict,
+        one_hot=True,
     )
     average = None
     if config.ema_decay:
@@ -364,16 +351,13 @@ def train_classifier(config: ClassificationConfig, path: Path) -> MobileViTImage
         anywhere=anywhere(strategy),
     )
 
-    def steps_of_epoch(epoch: int) -> Steps:
-        return pipeline.schedule.epoch(epoch, num_images)
-
     callbacks = [
         *([] if average is None else [average]),
         StopOnNaN(checkpoints),
         LogsOfEarlierSteps(checkpoints),
-        ImagesPerSecond(steps_of_epoch),
+        ImagesPerSecond(pipeline.steps),
         *(files_written(folder, average, resume is not None) if writes else []),
-        *([StepLog(folder.tensorboard, checkpoints, steps_of_epoch)] if writes else []),
+        *([StepLog(folder.tensorboard, checkpoints, pipeline.steps)] if writes else []),
         checkpoints,
     ]
     if config.quantize != "none":
@@ -386,21 +370,12 @@ def train_classifier(config: ClassificationConfig, path: Path) -> MobileViTImage
     if writes:
         keep_log_before(folder.log, checkpoints.epoch)
         write_samples(source, folder.samples)
-    if strategy is None:
-        training = one_hot(pipeline.dataset(), num_classes)
-    else:
+    if strategy is not None:
         mend_fit(model, strategy)
-        training = distribute_training(
-            strategy, pipeline, lambda dataset: one_hot(dataset, num_classes)
-        )
-        validation = distribute_evaluation(strategy, validation)
-    with lost_workers(folder.checkpoints), pipeline.clear_errors(), epochs_may_end_early():
+    with lost_workers(folder.checkpoints), pipeline.clear_errors(), validation.clear_errors():
         model.fit(
-            EpochsOfAnyLength(
-                training,
-                max(pipeline.num_steps(epoch) for epoch in range(config.epochs)),
-            ),
-            validation_data=EpochsOfAnyLength(validation, source.num_examples("validation")),
+            pipeline if strategy is None else pipeline.distributed(strategy),
+            validation_data=validation if strategy is None else validation.distributed(strategy),
             initial_epoch=checkpoints.epoch,
             epochs=config.epochs,
             verbose=verbose,
@@ -413,7 +388,8 @@ def train_classifier(config: ClassificationConfig, path: Path) -> MobileViTImage
         settle_ranges(model)
     save_model(model, folder.model)
     plot_curves(folder.log, folder.curves)
-    if pipeline.corrupt.count:
-        print(pipeline.corrupt)
+    for skipped in (pipeline.skipped, validation.skipped):
+        if skipped.count:
+            print(skipped)
     print(f"saved {folder.model}")
     return model

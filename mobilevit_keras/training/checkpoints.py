@@ -39,7 +39,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     Args:
         directory: Where the files lie.
-        pipeline: The `TrainingPipeline` that `fit` reads; its epoch and first step are set here.
+        pipeline: The `MultiScaleDataset` that `fit` reads; its epoch and first step are set here.
         average: The `ExponentialMovingAverage` of the same `fit`, if there is one.
         metrics: The metrics that the model was compiled with.
         every_steps: Steps between two checkpoints; one is written at every epoch's end too.
@@ -171,14 +171,14 @@ class Checkpoints(keras.callbacks.Callback):
         self.signal_received = number
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self.pipeline.epoch_index = epoch
+        self.pipeline.next_epoch = epoch
         if self.resume is not None:
             # `fit` has just reset the metrics, so this is the first moment at which all can be set.
             self._restore()
-            self.pipeline.start_step = self.step
+            self.pipeline.next_step = self.step
         else:
             self.epoch, self.step = epoch, 0
-            self.pipeline.start_step = 0
+            self.pipeline.next_step = 0
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         self.step += 1

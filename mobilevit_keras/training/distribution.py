@@ -15,7 +15,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mobilevit_keras.data.pipeline import TrainingPipeline
 from mobilevit_keras.training.checkpoints import list_checkpoints
 
 DISTRIBUTE = ("none", "mirrored", "multi_worker")
@@ -172,52 +171,6 @@ def anywhere(strategy: tf.distribute.Strategy | None) -> Callable[[bool], bool]:
         return bool(strategy.gather(value, axis=0).numpy().any())
 
     return on_any
-
-
-def distribute_training(
-    strategy: tf.distribute.Strategy,
-    pipeline: TrainingPipeline,
-    prepare: Callable[[tf.data.Dataset], tf.data.Dataset],
-) -> tf.distribute.DistributedDataset:
-    """Returns the pipeline's epochs with each batch cut into the replicas' equal parts.
-
-    Args:
-        strategy: The strategy.
-        pipeline: The pipeline; its schedule's `num_shards` must be the number of replicas.
-        prepare: What is done to each worker's dataset of (images, labels) before it is cut.
-    """
-
-    def worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        dataset = prepare(
-            pipeline.dataset(
-                num_shards=context.num_input_pipelines, shard_index=context.input_pipeline_id
-            )
-        )
-        parts = strategy.num_replicas_in_sync // context.num_input_pipelines
-        if parts == 1:
-            return dataset
-
-        def cut(*batch) -> tf.data.Dataset:
-            return tf.data.Dataset.from_tensor_slices(
-                tuple(
-                    # (B, ...) -> (parts, B / parts, ...)
-                    tf.reshape(part, tf.concat([[parts, -1], tf.shape(part)[1:]], 0))
-                    for part in batch
-                )
-            )
-
-        return dataset.flat_map(cut)
-
-    return strategy.distribute_datasets_from_function(worker)
-
-
-def distribute_evaluation(
-    strategy: tf.distribute.Strategy, dataset: tf.data.Dataset
-) -> tf.distribute.DistributedDataset:
-    """Returns a dataset whose batches go to the replicas in turn."""
-    return strategy.distribute_datasets_from_function(
-        lambda context: dataset.shard(context.num_input_pipelines, context.input_pipeline_id)
-    )
 
 
 def mend_fit(model: keras.Model, strategy: tf.distribute.Strategy) -> None:

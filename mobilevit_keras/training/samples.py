@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mobilevit_keras.data.sources import Source
+from mobilevit_keras.data import Source
 from mobilevit_keras.files import atomic_directory
 
 SAMPLES_PER_CLASS = 2

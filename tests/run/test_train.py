@@ -85,7 +85,7 @@ def test_tensorboard_gets_every_step(run):
             found.setdefault(value.tag, []).append(number)
             assert event.step == len(found[value.tag])
     config = ClassificationConfig(**yaml.safe_load((output / "config.yaml").read_text()))
-    num_images = open_source(config.data, seed=config.seed).num_examples("train")
+    num_images = open_source(config.data).num_examples("train")
     epochs = [build_schedule(config).epoch(epoch, num_images) for epoch in range(2)]
     assert found["step/size"] == [float(side) for steps in epochs for side in steps.heights]
     assert found["step/batch"] == [float(size) for steps in epochs for size in steps.batch_sizes]

@@ -16,13 +16,13 @@ class RandomPipeline:
 
     def __init__(self, lengths: list[int]) -> None:
         self.lengths = lengths
-        self.epoch_index = 0
-        self.start_step = 0
+        self.next_epoch = 0
+        self.next_step = 0
 
     def dataset(self) -> tf.data.Dataset:
         def batches():
-            for step in range(self.start_step, self.lengths[self.epoch_index]):
-                rng = np.random.default_rng([self.epoch_index, step])
+            for step in range(self.next_step, self.lengths[self.next_epoch]):
+                rng = np.random.default_rng([self.next_epoch, step])
                 size = int(rng.choice([2, 4]))
                 x = rng.random((size, 8, 8, 3), "float32")
                 yield x, np.eye(3, dtype="float32")[rng.integers(0, 3, size)]
@@ -39,7 +39,7 @@ class SetEpoch(keras.callbacks.Callback):
         self.pipeline = pipeline
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.pipeline.epoch_index = epoch
+        self.pipeline.next_epoch = epoch
 
 
 def small_model(optimizer: keras.optimizers.Optimizer) -> keras.Model:
