@@ -19,6 +19,7 @@ _EXPORTS = {
     "decode_image": "decoding",
     "evaluation_transform": "evaluation",
     "generate_sizes": "scales",
+    "image_extensions": "decoding",
     "is_data_source": "sources",
     "load_images": "evaluation",
     "open_source": "sources",

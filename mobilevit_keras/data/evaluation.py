@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from mobilevit_keras.data.adapter import EpochAdapter
-from mobilevit_keras.data.decoding import decode_image
+from mobilevit_keras.data.decoding import decode_image, why_unreadable
 from mobilevit_keras.data.geometry import (
     CROP_SIZE,
     CropSize,
@@ -20,7 +20,7 @@ from mobilevit_keras.data.geometry import (
     evaluation_image,
 )
 from mobilevit_keras.data.skipped import SkippedImages, clear_errors
-from mobilevit_keras.data.source import Source
+from mobilevit_keras.data.source import Source, printable
 from mobilevit_keras.data.targets import as_y, move_targets
 from mobilevit_keras.data.threads import num_cores, untuned
 
@@ -260,7 +260,8 @@ def load_images(
                 tf.constant(contents), short_side, crop_size, interpolation
             )
         except (tf.errors.OpError, ValueError) as error:
+            why = why_unreadable(contents)
             raise ValueError(
-                f"A readable JPEG, PNG, BMP or GIF image is needed. Received: {path}."
+                f"A readable image is needed. Received: {printable(path)}{why and f' ({why})'}."
             ) from error
     return images

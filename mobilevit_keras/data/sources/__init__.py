@@ -18,22 +18,24 @@ class SourceKind:
         help: What it is, for `--help`.
         opener: Module and function that open it, given what stands after the colon. A name, because
             TensorFlow takes seconds to import, which `--help` should not wait for.
+        has_buffer: Whether it shuffles within a buffer, and so takes a `shuffle_buffer`.
     """
 
     name: str
     form: str
     help: str
     opener: tuple[str, str]
+    has_buffer: bool = False
 
     @property
     def takes_argument(self) -> bool:
         return ":" in self.form
 
-    def open(self, argument: str) -> "Source":
+    def open(self, argument: str, **options) -> "Source":
         """Opens the source; `argument` is what stands after the colon."""
         module, function = self.opener
         opener = getattr(importlib.import_module(f"{__name__}.{module}"), function)
-        return opener(argument) if self.takes_argument else opener()
+        return opener(argument, **options) if self.takes_argument else opener(**options)
 
 
 KINDS = (
@@ -51,12 +53,14 @@ KINDS = (
         "tfds:NAME[:CONFIG]",
         "a labelled image set of tensorflow_datasets",
         ("tfds", "open_tfds"),
+        has_buffer=True,
     ),
     SourceKind(
         "tfrecord",
         "tfrecord:FOLDER-OR-GLOB",
         "TFRecord shards of encoded images",
         ("tfrecord", "TFRecordShards"),
+        has_buffer=True,
     ),
 )
 
@@ -69,21 +73,32 @@ def is_data_source(text: object) -> bool:
     return _kind_of(text) is not None
 
 
-def open_source(specification: str) -> "Source":
+def open_source(specification: str, *, shuffle_buffer: int | None = None) -> "Source":
     """Opens the source that a string names; `KINDS` lists what it may be.
 
     Args:
         specification: Such as `"digits"` or `"folder:PATH"`.
+        shuffle_buffer: Records in the shuffle buffer of a source that has one, 4,096 by default;
+            the others shuffle all of their images.
 
     Raises:
-        ValueError: If the string names no source, or the source holds nothing to train on.
+        ValueError: If the string names no source, the source holds nothing to train on, or it has
+            no shuffle buffer to set.
         FileNotFoundError: If a folder or file does not exist.
     """
     kind = _kind_of(specification)
     argument = specification.partition(":")[2]
     if kind is None or (kind.takes_argument and not argument):
         raise ValueError(f"A data source must be one of {FORMS}. Received: {specification!r}.")
-    return kind.open(argument)
+    if shuffle_buffer is None:
+        return kind.open(argument)
+    if not kind.has_buffer or shuffle_buffer < 1:
+        buffered = ", ".join(each.form for each in KINDS if each.has_buffer)
+        raise ValueError(
+            f"`shuffle_buffer` must be positive and goes with {buffered}. "
+            f"Received: {shuffle_buffer} with {specification!r}."
+        )
+    return kind.open(argument, shuffle_buffer=shuffle_buffer)
 
 
 def _kind_of(text: object) -> SourceKind | None:
