@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from mobilevit_keras.files import atomic_path
+from mobilevit_keras.paper import CROP_AREA, SIZES
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -75,7 +76,7 @@ class ClassificationConfig:
         "sizes and batches",
     )
     sizes: tuple[int, ...] = option(
-        (160, 192, 256, 288, 320), "Image sizes in pixels to draw from", "sizes and batches"
+        SIZES, "Image sizes in pixels to draw from", "sizes and batches"
     )
     base_size: int = option(
         256, "The size at which a batch holds batch_size images", "sizes and batches"
@@ -89,7 +90,7 @@ class ClassificationConfig:
         "basic", "none, basic (random resized crop and flip) or advanced", "augmentation"
     )
     crop_area: tuple[float, float] = option(
-        (0.08, 1.0), "Part of an image that a random crop covers", "augmentation"
+        CROP_AREA, "Part of an image that a random crop covers", "augmentation"
     )
     horizontal_flip: bool = option(
         True, "Mirror half of the images (wrong for digits and text)", "augmentation"

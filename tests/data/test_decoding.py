@@ -9,8 +9,8 @@ from PIL import Image, ImageOps
 
 from mobilevit_keras.data import decoding
 from mobilevit_keras.data.decoding import decode_image, decode_window
-from mobilevit_keras.data.evaluation import evaluation_transform, load_images
 from mobilevit_keras.data.geometry import Geometry
+from mobilevit_keras.data.images import evaluation_transform, load_images
 from tests.data.images import encode, smooth_image
 
 

@@ -5,12 +5,8 @@ import pytest
 import tensorflow as tf
 
 from mobilevit_keras.data import decoding
-from mobilevit_keras.data.evaluation import (
-    EvaluationDataset,
-    evaluation_transform,
-    load_images,
-    take_images,
-)
+from mobilevit_keras.data.evaluation import EvaluationDataset, take_images
+from mobilevit_keras.data.images import evaluation_transform, load_images
 from mobilevit_keras.data.skipped import SkippedImages, clear_errors
 from mobilevit_keras.data.sources.image_folder import ImageFolder
 from tests.data.images import NumberedImages
