@@ -16,12 +16,14 @@ class SourceKind:
         help: What it is, for `--help`.
         opener: Module of `mobilevit_keras.data.sources` and function that open it, given what
             stands after the colon.
+        has_buffer: Whether it shuffles within a buffer, and so takes a `shuffle_buffer`.
     """
 
     name: str
     form: str
     help: str
     opener: tuple[str, str]
+    has_buffer: bool = False
 
     @property
     def takes_argument(self) -> bool:
@@ -43,12 +45,14 @@ KINDS = (
         "tfds:NAME[:CONFIG]",
         "a labelled image set of tensorflow_datasets",
         ("tfds", "open_tfds"),
+        has_buffer=True,
     ),
     SourceKind(
         "tfrecord",
         "tfrecord:FOLDER-OR-GLOB",
         "TFRecord shards of encoded images",
         ("tfrecord", "TFRecordShards"),
+        has_buffer=True,
     ),
 )
 

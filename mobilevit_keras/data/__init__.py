@@ -2,14 +2,10 @@
 
 from mobilevit_keras.data.adapter import EpochAdapter
 from mobilevit_keras.data.augmentation import AdvancedPolicy
-from mobilevit_keras.data.decoding import decode_image
-from mobilevit_keras.data.evaluation import (
-    EvaluationDataset,
-    evaluation_transform,
-    load_images,
-    take_images,
-)
+from mobilevit_keras.data.decoding import decode_image, image_extensions
+from mobilevit_keras.data.evaluation import EvaluationDataset, take_images
 from mobilevit_keras.data.geometry import Geometry
+from mobilevit_keras.data.images import evaluation_transform, load_images, preprocess
 from mobilevit_keras.data.multi_scale import MultiScaleDataset
 from mobilevit_keras.data.scales import Schedule, Steps, generate_sizes
 from mobilevit_keras.data.skipped import SkippedImages, clear_errors
@@ -30,7 +26,9 @@ __all__ = [
     "decode_image",
     "evaluation_transform",
     "generate_sizes",
+    "image_extensions",
     "load_images",
     "open_source",
+    "preprocess",
     "take_images",
 ]
