@@ -23,9 +23,9 @@ from PIL import Image
 
 from mobilevit_keras import MobileViTBackbone, MobileViTImageClassifier
 from mobilevit_keras.data import open_source
-from mobilevit_keras.training.callbacks import ImagesPerSecond, StopOnNaN
+from mobilevit_keras.training.average import ExponentialMovingAverage
+from mobilevit_keras.training.callbacks import ImagesPerSecond
 from mobilevit_keras.training.checkpoints import Checkpoints
-from mobilevit_keras.training.ema import ExponentialMovingAverage
 from mobilevit_keras.training.epochs import EpochsOfAnyLength, epochs_may_end_early
 from train import fit
 from train.config import ClassificationConfig
@@ -84,9 +84,9 @@ def main(arguments: list[str]) -> int:
         shortest = images // max(batch for _, batch in pipeline.schedule.scales)
         epochs = math.ceil(options.steps / shortest)
         model = _tiny_model()
-        metrics = fit.compile_model(model, config, options.steps)
+        fit.compile_model(model, config, options.steps)
         average = ExponentialMovingAverage(0.999)
-        checkpoints = Checkpoints(Path(name) / "run", pipeline, average, metrics, every_steps=500)
+        checkpoints = Checkpoints(Path(name) / "run", pipeline, average, every_steps=500)
         print(f"{'step':>7} {'MiB':>9} {'seconds':>9}")
         with pipeline.clear_errors(), epochs_may_end_early(), open(os.devnull, "w") as nowhere:
             with contextlib.redirect_stderr(nowhere):
@@ -96,7 +96,6 @@ def main(arguments: list[str]) -> int:
                     verbose=0,
                     callbacks=[
                         average,
-                        StopOnNaN(checkpoints),
                         ImagesPerSecond(lambda epoch: pipeline.schedule.epoch(epoch, images)),
                         checkpoints,
                         memory,

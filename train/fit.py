@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import shutil
 from pathlib import Path
 
 import keras
@@ -20,16 +19,16 @@ from mobilevit_keras.data import (
 from mobilevit_keras.models import MobileViTImageClassifier, Preprocessing
 from mobilevit_keras.models.transfer import freeze, replace_classifier
 from mobilevit_keras.quantization import quantize_aware, settle_ranges
+from mobilevit_keras.training.average import ExponentialMovingAverage
 from mobilevit_keras.training.callbacks import (
     EpochProgress,
     ImagesPerSecond,
     LogsOfEarlierSteps,
     SaveModel,
     StepLog,
-    StopOnNaN,
     save_model,
 )
-from mobilevit_keras.training.checkpoints import Checkpoints, list_checkpoints, read_position
+from mobilevit_keras.training.checkpoints import Checkpoints, newest_checkpoint, read_position
 from mobilevit_keras.training.distillation import distill_from
 from mobilevit_keras.training.distribution import (
     all_workers,
@@ -43,9 +42,8 @@ from mobilevit_keras.training.distribution import (
     num_replicas,
     open_strategy,
 )
-from mobilevit_keras.training.ema import ExponentialMovingAverage
 from mobilevit_keras.training.epochs import EpochsOfAnyLength, epochs_may_end_early
-from mobilevit_keras.training.optimizer import AdamW, warmup_cosine
+from mobilevit_keras.training.optimizer import LossScaleOptimizer, paper_optimizer
 from mobilevit_keras.training.plots import plot_curves
 from mobilevit_keras.training.quantization_callback import FreezeRanges
 from mobilevit_keras.training.run_folder import RunFolder, keep_log_before
@@ -66,43 +64,37 @@ _RANGE_IMAGES = 256
 def open_run(config: ClassificationConfig, path: Path) -> tuple[RunFolder, Path | None]:
     """Claims the run's folder; returns it with the checkpoint to go on from, if any.
 
+    A folder where a training ended before its first checkpoint is as good as an empty one.
+
     Raises:
         ValueError: If another run lies there and neither `resume` nor `overwrite` says what to do.
     """
     folder = RunFolder(path)
-    if config.resume:
-        saved = list_checkpoints(folder.checkpoints)
-        if not saved:
-            raise ValueError(f"`--resume` needs a checkpoint. Received: none in {path}.")
+    resume = newest_checkpoint(folder.checkpoints) if config.resume else None
+    if resume is not None:
         check_same_run(config, folder.config)
-        return folder, saved[-1]
+        return folder, resume
     if folder.holds_a_run():
         if not config.overwrite:
-            raise ValueError(
-                "`--output` must not hold another run; --resume goes on with it, --overwrite "
-                f"begins anew. Received: {path}."
+            way = (
+                "--resume finds no checkpoint to go on from"
+                if config.resume
+                else "--resume goes on with it"
             )
-        shutil.rmtree(folder.checkpoints, ignore_errors=True)
-        shutil.rmtree(folder.tensorboard, ignore_errors=True)
-        folder.log.unlink(missing_ok=True)
+            raise ValueError(
+                f"`--output` must not hold another run; {way}, --overwrite begins anew. "
+                f"Received: {path}."
+            )
+        cleared = folder.clear()
+        print(f"--overwrite: deleted {', '.join(cleared)} in {path}")
     path.mkdir(parents=True, exist_ok=True)
     return folder, None
 
 
 def follow_run(config: ClassificationConfig, path: Path) -> tuple[RunFolder, Path | None]:
-    """What `open_run` returns, for a worker that writes nothing.
-
-    Raises:
-        ValueError: If this worker does not see the checkpoint to go on from.
-    """
+    """What `open_run` returns, for a worker that writes nothing."""
     folder = RunFolder(path)
-    saved = list_checkpoints(folder.checkpoints) if config.resume else []
-    if config.resume and not saved:
-        raise ValueError(
-            "`--resume` needs an output folder that every worker sees. "
-            f"Received: no checkpoint in {path}."
-        )
-    return folder, saved[-1] if saved else None
+    return folder, newest_checkpoint(folder.checkpoints) if config.resume else None
 
 
 def data_of(source: Source) -> dict:
@@ -238,31 +230,20 @@ def compile_model(
     Returns:
         The metrics.
     """
-    updates = max(1, total_batches // config.gradient_accumulation)
-    accumulates = config.gradient_accumulation > 1
-    optimizer = AdamW(
-        warmup_cosine(
-            config.initial_learning_rate,
-            config.peak_learning_rate,
-            config.final_learning_rate,
-            # A short training would otherwise end before the paper's warm-up does.
-            min(config.warmup_steps, updates // 10),
-            updates,
-        ),
+    optimizer = paper_optimizer(
+        total_batches,
+        initial_learning_rate=config.initial_learning_rate,
+        peak_learning_rate=config.peak_learning_rate,
+        final_learning_rate=config.final_learning_rate,
+        warmup_steps=config.warmup_steps,
         weight_decay=config.weight_decay,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        global_clipnorm=config.clip_norm,
-        gradient_accumulation_steps=config.gradient_accumulation if accumulates else None,
+        decay_norms_and_biases=config.decay_norms_and_biases,
+        clip_norm=config.clip_norm,
+        gradient_accumulation=config.gradient_accumulation,
     )
-    if not config.decay_norms_and_biases:
-        optimizer.exclude_from_weight_decay(
-            var_list=[w for w in model.trainable_variables if len(w.shape) == 1]
-        )
     if config.precision == "mixed_float16":
         # Keras does so by itself only where float16 is the global policy.
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        optimizer = LossScaleOptimizer(optimizer)
     # A step that makes variables is traced twice, and one trace takes ten seconds.
     optimizer.build(model.trainable_variables)
     metrics = [
@@ -317,7 +298,7 @@ def train_classifier(config: ClassificationConfig, path: Path) -> MobileViTImage
         if config.quantize != "none":
             model = quantized(config, source, teacher)
         freeze(model, config.freeze)
-        metrics = compile_model(model, config, total_batches)
+        compile_model(model, config, total_batches)
         if config.distillation:
             distill_from(teacher, model, config.distillation)
     with all_workers(strategy):
@@ -350,12 +331,11 @@ def train_classifier(config: ClassificationConfig, path: Path) -> MobileViTImage
     )
     average = None
     if config.ema_decay:
-        average = ExponentialMovingAverage(config.ema_decay, config.gradient_accumulation)
+        average = ExponentialMovingAverage(config.ema_decay)
     checkpoints = Checkpoints(
         folder.checkpoints,
         pipeline,
         average,
-        metrics,
         every_steps=config.checkpoint_every,
         keep=config.keep_checkpoints,
         resume=resume,
@@ -369,7 +349,6 @@ def train_classifier(config: ClassificationConfig, path: Path) -> MobileViTImage
 
     callbacks = [
         *([] if average is None else [average]),
-        StopOnNaN(checkpoints),
         LogsOfEarlierSteps(checkpoints),
         ImagesPerSecond(steps_of_epoch),
         *(files_written(folder, average, resume is not None) if writes else []),
@@ -394,6 +373,7 @@ def train_classifier(config: ClassificationConfig, path: Path) -> MobileViTImage
             strategy, pipeline, lambda dataset: one_hot(dataset, num_classes)
         )
         validation = distribute_evaluation(strategy, validation)
+    pipeline.element_spec = training.element_spec
     with lost_workers(folder.checkpoints), pipeline.clear_errors(), epochs_may_end_early():
         model.fit(
             EpochsOfAnyLength(

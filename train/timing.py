@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mobilevit_keras.training.ema import ExponentialMovingAverage
+from mobilevit_keras.training.average import ExponentialMovingAverage
 from mobilevit_keras.training.epochs import EpochsOfAnyLength, epochs_may_end_early
 from train.config import ClassificationConfig
 from train.fit import build_model, compile_model

@@ -2,9 +2,11 @@
 
 import csv
 import dataclasses
+import shutil
 from pathlib import Path
 
 from mobilevit_keras.files import atomic_path
+from mobilevit_keras.training.checkpoints import list_checkpoints
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +48,37 @@ class RunFolder:
         return self.path / "samples"
 
     def holds_a_run(self) -> bool:
-        """Whether a training has begun here."""
-        return self.config.exists()
+        """Whether there is anything of a training here that could be lost."""
+        return self.model.exists() or bool(list_checkpoints(self.checkpoints))
+
+    def clear(self) -> list[str]:
+        """Deletes what a run and its exports wrote here, and nothing else; returns the names.
+
+        Exports are told by the report beside or in them: a file that somebody put here stays.
+        """
+        written = [
+            self.config, self.model, self.log, self.curves,
+            self.checkpoints, self.tensorboard, self.samples,
+        ]  # fmt: skip
+        for report in sorted(self.path.glob("*.report.json")):
+            name = report.name.removesuffix(".report.json")
+            exported = [self.path / f"{name}.tflite", self.path / f"{name}.labels.txt", report]
+            written += [*exported, self.path / "labels.txt"]
+        written += [p.parent for p in sorted(self.path.glob("*/report.json")) if _is_tfjs(p.parent)]
+        cleared = []
+        for path in dict.fromkeys(written):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.exists():
+                path.unlink()
+            else:
+                continue
+            cleared.append(path.name)
+        return cleared
+
+
+def _is_tfjs(path: Path) -> bool:
+    return (path / "model.json").is_file()
 
 
 def keep_log_before(log: Path, epoch: int) -> None:
