@@ -25,6 +25,8 @@ def test_epochs_of_different_lengths_are_played_to_their_ends():
     model = small_model(new_optimizer())
     fit(model, pipeline, [watch, SetEpoch(pipeline)], len(LENGTHS))
     assert watch.steps_of_epoch == LENGTHS
+    # At its end `fit` calls the step once more, without a batch: nothing of it may happen.
+    assert int(model.optimizer.iterations) == sum(LENGTHS)
 
 
 def test_save_model_writes_the_averages(tmp_path):
