@@ -63,10 +63,10 @@ def main(options: argparse.Namespace) -> int:
         if not getattr(config, name):
             raise ValueError(f"`--{name}` must be given. See --help.")
     from mobilevit_keras.training.checkpoints import Preempted
-    from train import fit
+    from train import assembly
 
     try:
-        fit.train_classifier(config, Path(config.output))
+        assembly.open_run(config).fit()
     except Preempted as stop:
         print(stop)
         return os.EX_TEMPFAIL

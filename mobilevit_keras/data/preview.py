@@ -1,10 +1,13 @@
 """A contact sheet of training batches, to see what the network will see."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
-from mobilevit_keras.data.pipeline import TrainingPipeline
+from mobilevit_keras.data.multi_scale import MultiScaleDataset
 from mobilevit_keras.files import atomic_path
 
 _MARGIN = 8
@@ -12,8 +15,9 @@ _CAPTION = 18
 
 
 def preview(
-    pipeline: TrainingPipeline,
+    dataset: MultiScaleDataset,
     path: str | Path,
+    captions: Callable[[Any], list[str]],
     num_batches: int = 6,
     *,
     epoch: int = 0,
@@ -22,8 +26,10 @@ def preview(
     """Draws the first batches of an epoch, one row each, at the sizes in which they are trained.
 
     Args:
-        pipeline: The pipeline to look at.
+        dataset: The dataset to look at.
         path: The picture to write; its extension says the format.
+        captions: Takes one image's targets, as `dataset` gives them, and returns the lines to write
+            under the image.
         num_batches: How many batches to draw, at most.
         epoch: Number of the epoch.
         images_per_batch: How many images of each batch to draw, at most.
@@ -44,26 +50,30 @@ def preview(
     if path.suffix.lower() not in Image.registered_extensions():
         raise ValueError(f"A picture needs a known extension such as .png. Received: {path}.")
     rows = []
-    with pipeline.clear_errors():
-        for number, (images, labels) in enumerate(pipeline.epoch(epoch).take(num_batches)):
+    with dataset.clear_errors():
+        for number, (images, y) in enumerate(dataset.epoch(epoch).take(num_batches)):
             shown = images[:images_per_batch].numpy()
-            names = [_class_names(pipeline, label) for label in labels[:images_per_batch].numpy()]
+            texts = [
+                captions(tf.nest.map_structure(lambda part, index=index: part[index].numpy(), y))
+                for index in range(len(shown))
+            ]
             count, height, width = images.shape[:3]
             caption = f"epoch {epoch}, step {number}: {count} images of {height} x {width}"
-            rows.append((caption, np.round(shown * 255).astype(np.uint8), names))
+            rows.append((caption, np.round(shown * 255).astype(np.uint8), texts))
     sheet_width = max(
         _MARGIN + sum(image.shape[1] + _MARGIN for image in images) for _, images, _ in rows
     )
-    # The row's caption, and a line for each class that an image may have.
-    captions = _CAPTION * (3 if pipeline.augmentation == "advanced" else 2)
-    sheet_height = _MARGIN + sum(images.shape[1] + captions + _MARGIN for _, images, _ in rows)
+    # The row's caption, and the lines under the image that has most.
+    most = max(len(lines) for _, _, texts in rows for lines in texts)
+    room_for_text = _CAPTION * (1 + most)
+    sheet_height = _MARGIN + sum(images.shape[1] + room_for_text + _MARGIN for _, images, _ in rows)
     sheet = Image.new("RGB", (sheet_width, sheet_height), "white")
     draw = ImageDraw.Draw(sheet)
     top = _MARGIN
-    for caption, images, names in rows:
+    for caption, images, texts in rows:
         draw.text((_MARGIN, top), caption, fill="black")
         left = _MARGIN
-        for image, lines in zip(images, names, strict=True):
+        for image, lines in zip(images, texts, strict=True):
             height, room = image.shape[:2]
             sheet.paste(Image.fromarray(image), (left, top + _CAPTION))
             for number, line in enumerate(lines):
@@ -72,16 +82,6 @@ def preview(
                 place = (left, top + height + (number + 1) * _CAPTION + 2)
                 draw.text(place, line, fill="dimgray")
             left += room + _MARGIN
-        top += images.shape[1] + captions + _MARGIN
+        top += images.shape[1] + room_for_text + _MARGIN
     with atomic_path(path) as temporary:
         sheet.save(temporary)
-
-
-def _class_names(pipeline: TrainingPipeline, label: np.ndarray) -> list[str]:
-    """Names a label, or the two largest parts of a mixed one."""
-    names = pipeline.source.class_names
-    if label.ndim == 0:
-        return [names[int(label)]]
-    largest = [index for index in np.argsort(-label)[:2] if label[index] > 0.005]
-    # The share first: where there is no room, the line's end is left out.
-    return [f"{100 * label[index]:.0f}% {names[index]}" for index in largest]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from mobilevit_keras.data.sources import Source
+from mobilevit_keras.data.source import Source
 
 
 @dataclasses.dataclass

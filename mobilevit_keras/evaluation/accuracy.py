@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from mobilevit_keras.data import SkippedImages, Source, evaluation_dataset
+from mobilevit_keras.data import EvaluationDataset, SkippedImages, Source
 from mobilevit_keras.evaluation.predictors import Predictor
 
 
@@ -63,7 +63,7 @@ def evaluate(
             f"Received: {predictor.path} with {predictor.num_classes}, "
             f"{source} with {len(source.class_names)}."
         )
-    dataset = evaluation_dataset(
+    dataset = EvaluationDataset(
         source,
         split,
         **dataclasses.asdict(predictor.preprocessing),
@@ -73,7 +73,7 @@ def evaluate(
     labels = []
 
     def batches():
-        for images, batch_labels in dataset.as_numpy_iterator():
+        for images, batch_labels in dataset.get_numpy_iterator():
             labels.append(batch_labels)
             yield images
 

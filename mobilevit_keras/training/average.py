@@ -6,6 +6,8 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
+from mobilevit_keras.training.recipe import Recipe
+
 
 class ExponentialMovingAverage(keras.callbacks.Callback):
     """Averages every weight after every update and evaluates on the averages.
@@ -33,7 +35,7 @@ class ExponentialMovingAverage(keras.callbacks.Callback):
         ValueError: If `decay` is not between 0 and 1.
     """
 
-    def __init__(self, decay: float = 0.9995) -> None:
+    def __init__(self, decay: float = Recipe.ema_decay) -> None:
         super().__init__()
         if not 0 <= decay < 1:
             raise ValueError(f"`decay` must be from 0 up to, not including, 1. Received: {decay}.")

@@ -7,7 +7,6 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from mobilevit_keras.files import atomic_path
 from mobilevit_keras.training.checkpoints import Checkpoints
 
 # Steps whose values are read together.
@@ -28,44 +27,6 @@ class EpochProgress(keras.callbacks.ProgbarLogger):
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.target = self.steps_of_epoch(epoch)
         super().on_epoch_begin(epoch, logs)
-
-
-class SaveModel(keras.callbacks.Callback):
-    """Keeps `model.keras` current: the averaged weights, at most once in `every_seconds`.
-
-    Args:
-        path: The file; it is replaced whole or not at all.
-        average: The `ExponentialMovingAverage` of the same `fit`, or None.
-        every_seconds: Least time between two saves at epoch ends.
-    """
-
-    def __init__(self, path: str | Path, average=None, every_seconds: float = 60.0) -> None:
-        super().__init__()
-        self.path = Path(path)
-        self.average = average
-        self.every_seconds = every_seconds
-        self.saved_at = time.monotonic()
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        if time.monotonic() - self.saved_at < self.every_seconds:
-            return
-        if self.average is None:
-            save_model(self.model, self.path)
-        else:
-            with self.average.applied():
-                save_model(self.model, self.path)
-        self.saved_at = time.monotonic()
-
-
-def save_model(model: keras.Model, path: str | Path) -> None:
-    """Saves `model` so that the file at `path` is the old one or the new one, never a part.
-
-    The file holds the model alone: the optimizer's state, twice as large, is the checkpoints'.
-    """
-    twin = type(model).from_config(model.get_config())
-    twin.set_weights(model.get_weights())
-    with atomic_path(path) as temporary:
-        twin.save(temporary)
 
 
 class LogsOfEarlierSteps(keras.callbacks.Callback):
@@ -128,6 +89,7 @@ class StepLog(keras.callbacks.Callback):
         self.directory = Path(directory)
         self.checkpoints = checkpoints
         self.steps_of_epoch = steps_of_epoch
+        self.writer = None
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self.writer = tf.summary.create_file_writer(str(self.directory / "steps"))
@@ -167,5 +129,7 @@ class StepLog(keras.callbacks.Callback):
 
     def close(self) -> None:
         """Writes what is left; where an error has ended `fit`, Keras calls nothing else."""
-        self._write()
-        self.writer.close()
+        if self.writer is not None:
+            self._write()
+            self.writer.close()
+            self.writer = None

@@ -87,7 +87,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     Args:
         directory: Where the files lie.
-        dataset: The `TrainingPipeline` that `fit` reads; its epoch and first step are set here.
+        dataset: The `MultiScaleDataset` that `fit` reads; its epoch and first step are set here.
         average: The `ExponentialMovingAverage` of the same `fit`, if there is one.
         resume: A checkpoint to start from; "auto", the last one in `directory` that is whole, if
             there is any; or None.
@@ -269,14 +269,14 @@ class Checkpoints(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._training_metrics = {}
-        self.dataset.epoch_index = epoch
+        self.dataset.next_epoch = epoch
         if self.resume is not None:
             # `fit` has just reset the metrics, so this is the first moment at which all can be set.
             self._restore()
-            self.dataset.start_step = self.step
+            self.dataset.next_step = self.step
         else:
             self.epoch, self.step = epoch, 0
-            self.dataset.start_step = 0
+            self.dataset.next_step = 0
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         self.step += 1

@@ -2,6 +2,8 @@
 
 import keras
 
+from mobilevit_keras.training.recipe import Recipe
+
 
 def warmup_cosine(
     initial: float, peak: float, final: float, warmup_steps: int, total_steps: int
@@ -41,14 +43,14 @@ def warmup_cosine(
 def paper_optimizer(
     total_steps: int,
     *,
-    initial_learning_rate: float = 0.0002,
-    peak_learning_rate: float = 0.002,
-    final_learning_rate: float = 0.0002,
-    warmup_steps: int = 3000,
-    weight_decay: float = 0.01,
-    decay_norms_and_biases: bool = True,
-    clip_norm: float | None = None,
-    gradient_accumulation: int = 1,
+    initial_learning_rate: float = Recipe.initial_learning_rate,
+    peak_learning_rate: float = Recipe.peak_learning_rate,
+    final_learning_rate: float = Recipe.final_learning_rate,
+    warmup_steps: int = Recipe.warmup_steps,
+    weight_decay: float = Recipe.weight_decay,
+    decay_norms_and_biases: bool = Recipe.decay_norms_and_biases,
+    clip_norm: float | None = Recipe.clip_norm,
+    gradient_accumulation: int = Recipe.gradient_accumulation,
 ) -> "AdamW":
     """The paper's optimizer: AdamW, a linear warm-up and a cosine.
 

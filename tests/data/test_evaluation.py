@@ -1,16 +1,15 @@
 import numpy as np
 import pytest
 
-from mobilevit_keras.data.evaluation import evaluation_dataset
-from mobilevit_keras.data.image_folder import ImageFolder
+from mobilevit_keras.data.evaluation import EvaluationDataset, evaluation_transform
 from mobilevit_keras.data.skipped import SkippedImages, clear_errors
-from mobilevit_keras.data.transforms import evaluation_transform
+from mobilevit_keras.data.sources.image_folder import ImageFolder
 from tests.data.images import NumberedImages
 
 
 def test_each_image_once_in_order_through_the_transform(image_folder):
     source = ImageFolder(image_folder)
-    dataset = evaluation_dataset(source, "train", short_side=48, crop_size=40, batch_size=10)
+    dataset = EvaluationDataset(source, "train", short_side=48, crop_size=40, batch_size=10)
     batches = [(images.numpy(), labels.numpy()) for images, labels in dataset]
     assert [len(labels) for _, labels in batches] == [10, 10, 4]
     examples = list(source.examples("train"))
@@ -31,7 +30,7 @@ def test_unreadable_images_are_left_out_and_named(image_folder):
         file.write(b"no image")
     skipped = SkippedImages()
     for _ in range(2):
-        dataset = evaluation_dataset(
+        dataset = EvaluationDataset(
             source, "validation", short_side=32, crop_size=32, batch_size=4, skipped=skipped
         )
         labels = np.concatenate([labels for _, labels in dataset])
@@ -47,7 +46,7 @@ def test_strict_stops(image_folder):
     with pytest.raises(ValueError, match="^Every image must be readable. Received: .*0.jpg.$"):
         with clear_errors(source, skipped):
             for split in ("train", "validation"):
-                dataset = evaluation_dataset(
+                dataset = EvaluationDataset(
                     source, split, short_side=32, crop_size=32, skipped=skipped
                 )
                 list(dataset)
@@ -56,8 +55,8 @@ def test_strict_stops(image_folder):
 def test_bad_arguments():
     source = NumberedImages(3)
     with pytest.raises(ValueError, match="crop_size=40, short_side=32"):
-        evaluation_dataset(source, "train", short_side=32, crop_size=40)
+        EvaluationDataset(source, "train", short_side=32, crop_size=40)
     with pytest.raises(ValueError, match="`batch_size` must be positive. Received: 0"):
-        evaluation_dataset(source, "train", short_side=32, crop_size=32, batch_size=0)
+        EvaluationDataset(source, "train", short_side=32, crop_size=32, batch_size=0)
     with pytest.raises(ValueError, match="`split` must be one of"):
-        evaluation_dataset(source, "test", short_side=32, crop_size=32)
+        EvaluationDataset(source, "test", short_side=32, crop_size=32)

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mobilevit_keras.data import EpochAdapter
 from mobilevit_keras.models.steps import train_step_on
-from mobilevit_keras.training.epochs import EpochsOfAnyLength, epochs_may_end_early
 
 
 class RandomPipeline:
@@ -17,14 +17,14 @@ class RandomPipeline:
 
     def __init__(self, lengths: list[int]) -> None:
         self.lengths = lengths
-        self.epoch_index = 0
-        self.start_step = 0
+        self.next_epoch = 0
+        self.next_step = 0
         self.element_spec = (tf.TensorSpec((None, None, None, 3)), tf.TensorSpec((None, 3)))
 
     def dataset(self) -> tf.data.Dataset:
         def batches():
-            for step in range(self.start_step, self.lengths[self.epoch_index]):
-                rng = np.random.default_rng([self.epoch_index, step])
+            for step in range(self.next_step, self.lengths[self.next_epoch]):
+                rng = np.random.default_rng([self.next_epoch, step])
                 size = int(rng.choice([2, 4]))
                 x = rng.random((size, 8, 8, 3), "float32")
                 yield x, np.eye(3, dtype="float32")[rng.integers(0, 3, size)]
@@ -40,7 +40,7 @@ class SetEpoch(keras.callbacks.Callback):
         self.pipeline = pipeline
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.pipeline.epoch_index = epoch
+        self.pipeline.next_epoch = epoch
 
 
 class Watch(keras.callbacks.Callback):
@@ -94,12 +94,11 @@ def small_model(optimizer: keras.optimizers.Optimizer) -> keras.Model:
 
 def fit(model, pipeline, callbacks, epochs: int, initial_epoch: int = 0, **options):
     """Keras `fit` on the pipeline's epochs."""
-    with epochs_may_end_early():
-        return model.fit(
-            EpochsOfAnyLength(pipeline.dataset(), max(pipeline.lengths)),
-            epochs=epochs,
-            initial_epoch=initial_epoch,
-            callbacks=callbacks,
-            verbose=0,
-            **options,
-        )
+    return model.fit(
+        EpochAdapter(pipeline.dataset(), max(pipeline.lengths)),
+        epochs=epochs,
+        initial_epoch=initial_epoch,
+        callbacks=callbacks,
+        verbose=0,
+        **options,
+    )

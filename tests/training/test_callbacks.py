@@ -4,16 +4,16 @@ import keras
 import numpy as np
 import pytest
 
+from mobilevit_keras.data import EpochAdapter
 from mobilevit_keras.training.average import ExponentialMovingAverage
-from mobilevit_keras.training.callbacks import (
-    EpochProgress,
-    ImagesPerSecond,
-    SaveModel,
-)
+from mobilevit_keras.training.callbacks import EpochProgress, ImagesPerSecond
+from mobilevit_keras.training.model_file import ModelWriter, SaveBest, SaveModel
 from mobilevit_keras.training.optimizer import AdamW, warmup_cosine
 from tests.training.fitting import RandomPipeline, SetEpoch, Watch, fit, small_model
 
 LENGTHS = [3, 5, 2, 4]
+IMAGES = np.random.default_rng(0).random((9, 8, 8, 3), "float32")
+LABELS = np.eye(3)[np.arange(9) % 3]
 
 
 def new_optimizer():
@@ -29,18 +29,46 @@ def test_epochs_of_different_lengths_are_played_to_their_ends():
     assert int(model.optimizer.iterations) == sum(LENGTHS)
 
 
-def test_save_model_writes_the_averages(tmp_path):
+def fit_with_files(folder, lengths, **options):
+    """Fits with all that writes models; returns the history."""
+    pipeline = RandomPipeline(lengths)
     model = small_model(keras.optimizers.SGD(0.5))
-    average = ExponentialMovingAverage(0.9)
-    average.set_model(model)
-    model.layers[0].kernel.assign_add(np.ones((3, 3, 3, 4)))
-    saver = SaveModel(tmp_path / "model.keras", average, every_seconds=0.0)
-    saver.set_model(model)
-    saver.on_epoch_end(0)
-    saved = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(saved.layers[0].kernel, average.averages[0])
-    assert (saved.layers[0].kernel.numpy() != model.layers[0].kernel.numpy()).all()
-    assert [p.name for p in tmp_path.iterdir()] == ["model.keras"]
+    writer = ModelWriter(model)
+    log = folder / "log.csv"
+    callbacks = [
+        ExponentialMovingAverage(0.9),
+        SaveBest(folder / "best.keras", writer, "accuracy", log),
+        keras.callbacks.CSVLogger(log, append=log.exists()),
+        SaveModel(folder / "model.keras", writer, every_seconds=0.0),
+        SetEpoch(pipeline),
+    ]
+    data = {"validation_data": (IMAGES, LABELS), **options}
+    return fit(model, pipeline, callbacks, len(lengths), **data).history
+
+
+def test_models_are_written_as_they_were_validated(tmp_path):
+    history = fit_with_files(tmp_path, [3, 3, 3, 3])
+    last, best = (keras.models.load_model(tmp_path / f"{name}.keras") for name in ("model", "best"))
+    for model in (last, best):
+        model.compile(loss=keras.losses.CategoricalCrossentropy(True), metrics=["accuracy"])
+    found = last.evaluate(IMAGES, LABELS, verbose=0)
+    expected = history["val_loss"][-1], history["val_accuracy"][-1]
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert best.evaluate(IMAGES, LABELS, verbose=0)[1] == max(history["val_accuracy"])
+    assert {p.name for p in tmp_path.iterdir()} == {"model.keras", "best.keras", "log.csv"}
+
+
+def test_the_best_stays_where_a_training_goes_on(tmp_path):
+    fit_with_files(tmp_path, [3, 3])
+    log = (tmp_path / "log.csv").read_text().splitlines()
+    column = log[0].split(",").index("val_accuracy")
+    rows = [line.split(",") for line in log[1:]]
+    rows[0][column] = "1.5"
+    lines = [log[0], *(",".join(row) for row in rows)]
+    (tmp_path / "log.csv").write_text("\n".join(lines) + "\n")
+    before = (tmp_path / "best.keras").read_bytes()
+    fit_with_files(tmp_path, [3, 3, 3], initial_epoch=2)
+    assert (tmp_path / "best.keras").read_bytes() == before
 
 
 def test_the_progress_bar_knows_each_epochs_length(capsys):
@@ -48,10 +76,8 @@ def test_the_progress_bar_knows_each_epochs_length(capsys):
     model = small_model(new_optimizer())
     progress = EpochProgress(lambda epoch: LENGTHS[epoch])
     with_bar = [SetEpoch(pipeline), progress]
-    from mobilevit_keras.training.epochs import EpochsOfAnyLength, epochs_may_end_early
 
-    with epochs_may_end_early():
-        model.fit(EpochsOfAnyLength(pipeline.dataset(), 5), epochs=4, callbacks=with_bar, verbose=1)
+    model.fit(EpochAdapter(pipeline.dataset(), 5), epochs=4, callbacks=with_bar, verbose=1)
     printed = capsys.readouterr().out
     for length in LENGTHS:
         assert f"{length}/{length}" in printed

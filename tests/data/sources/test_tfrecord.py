@@ -2,13 +2,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mobilevit_keras.data.pipeline import TrainingPipeline
-from mobilevit_keras.data.scales import Schedule
+from mobilevit_keras.data.multi_scale import MultiScaleDataset
 from mobilevit_keras.data.sources import open_source
-from mobilevit_keras.data.tfrecords import TFRecordShards, count_records, write_shards
+from mobilevit_keras.data.sources.tfrecord import TFRecordShards, count_records, write_shards
 from tests.data.images import NumberedImages
 
-SCHEDULE = Schedule(sizes=(32, 48), base_size=32, batch_size=16)
+ARGUMENTS = {"sizes": (32, 48), "base_size": 32, "batch_size": 16}
 
 
 @pytest.fixture
@@ -52,7 +51,7 @@ def test_order_is_a_function_of_seed_and_epoch(shards):
 
 
 def test_pipeline_reads_shards_exactly_once(shards):
-    pipeline = TrainingPipeline(open_source(f"tfrecord:{shards}"), SCHEDULE)
+    pipeline = MultiScaleDataset(open_source(f"tfrecord:{shards}"), **ARGUMENTS)
     seen = np.concatenate([labels.numpy() for _, labels in pipeline.epoch(0)])
     np.testing.assert_array_equal(np.sort(seen[:100]), np.arange(100))
 
@@ -78,7 +77,7 @@ def test_text_file_is_named_when_opened(shards):
 
 
 def test_damaged_record_is_named_when_read(shards):
-    pipeline = TrainingPipeline(open_source(f"tfrecord:{shards}"), SCHEDULE)
+    pipeline = MultiScaleDataset(open_source(f"tfrecord:{shards}"), **ARGUMENTS)
     file = shards / "train-00001-of-00004"
     contents = bytearray(file.read_bytes())
     contents[len(contents) // 2] ^= 0xFF
@@ -89,7 +88,7 @@ def test_damaged_record_is_named_when_read(shards):
 
 
 def test_shard_cut_after_opening_is_named(shards):
-    pipeline = TrainingPipeline(open_source(f"tfrecord:{shards}"), SCHEDULE)
+    pipeline = MultiScaleDataset(open_source(f"tfrecord:{shards}"), **ARGUMENTS)
     file = shards / "train-00003-of-00004"
     file.write_bytes(file.read_bytes()[:-10])
     with pytest.raises(ValueError, match=f"{file}, which is damaged"):
@@ -99,7 +98,7 @@ def test_shard_cut_after_opening_is_named(shards):
 
 def test_labels_outside_of_the_classes_are_refused(shards):
     (shards / "labels.txt").write_text("one\ntwo\n")
-    pipeline = TrainingPipeline(open_source(f"tfrecord:{shards}"), SCHEDULE)
+    pipeline = MultiScaleDataset(open_source(f"tfrecord:{shards}"), **ARGUMENTS)
     with pytest.raises(
         ValueError, match="label` from 0 to 1. Received: tfrecord:.*label` is wrong"
     ):
@@ -110,14 +109,14 @@ def test_labels_outside_of_the_classes_are_refused(shards):
 def test_records_without_an_image_are_refused(shards):
     with tf.io.TFRecordWriter(str(shards / "train-00004-of-00004")) as writer:
         writer.write(b"")
-    pipeline = TrainingPipeline(open_source(f"tfrecord:{shards}"), SCHEDULE)
+    pipeline = MultiScaleDataset(open_source(f"tfrecord:{shards}"), **ARGUMENTS)
     with pytest.raises(ValueError, match="needs `image/encoded`.*is wrong"):
         with pipeline.clear_errors():
             list(pipeline.epoch(0))
 
 
 def test_errors_of_others_pass_through(shards):
-    pipeline = TrainingPipeline(open_source(f"tfrecord:{shards}"), SCHEDULE)
+    pipeline = MultiScaleDataset(open_source(f"tfrecord:{shards}"), **ARGUMENTS)
     with pytest.raises(tf.errors.InvalidArgumentError, match="the model"):
         with pipeline.clear_errors():
             tf.debugging.assert_equal(1, 2, "the model")

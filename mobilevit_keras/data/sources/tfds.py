@@ -4,7 +4,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from mobilevit_keras.data.sources import Source, seeded
+from mobilevit_keras.data.source import Source, seeded
 from mobilevit_keras.data.threads import num_cores
 
 SHUFFLE_BUFFER = 4096
@@ -138,27 +138,11 @@ def open_tfds(name: str) -> TfdsSource:
         raise ValueError(
             f"A name of a tensorflow_datasets set is needed. Received: {name!r} ({_brief(error)})."
         ) from error
-    _prepare(builder, f"tfds:{name}")
+    prepare(builder, f"tfds:{name}")
     return TfdsSource(f"tfds:{name}", builder)
 
 
-def open_digits(data_dir: str | None = None) -> TfdsSource:
-    """Opens the embedded digits, generating them on first use.
-
-    Args:
-        data_dir: Where the data is kept; tensorflow_datasets' own folder by default.
-
-    Raises:
-        ValueError: If scikit-learn is not installed, or the folder cannot be written.
-    """
-    from mobilevit_keras.data.datasets.digits import MobilevitDigits
-
-    builder = MobilevitDigits(data_dir=data_dir)
-    _prepare(builder, "digits")
-    return TfdsSource("digits", builder)
-
-
-def _prepare(builder: Any, name: str) -> None:
+def prepare(builder: Any, name: str) -> None:
     try:
         builder.download_and_prepare()
     except ImportError as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from mobilevit_keras.data.sources import SPLITS, Source, permutation
+from mobilevit_keras.data.source import SPLITS, Source, permutation
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from mobilevit_keras.data.sources import SPLITS, Seed, Source, seeded
+from mobilevit_keras.data.source import SPLITS, Seed, Source, seeded
 from mobilevit_keras.files import atomic_directory
 
 IMAGE_KEY = "image/encoded"
