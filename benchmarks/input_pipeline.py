@@ -16,6 +16,7 @@ import os
 import platform
 import random
 import resource
+import shutil
 import statistics
 import tempfile
 import time
@@ -30,14 +31,15 @@ PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "data" / "photos"
 
 
 def repeated_folder(photos: Path, folder: Path, repeats: int) -> Path:
-    """Makes a folder of two classes in which every photo appears `repeats` times, as links."""
+    """Makes a folder of two classes in which every photo appears `repeats` times, as copies."""
     files = sorted(file for file in photos.iterdir() if file.suffix.lower() in (".jpeg", ".jpg"))
     if not files:
         raise FileNotFoundError(f"A folder of JPEG files is needed. Received: {photos}.")
     for index, file in enumerate(files * repeats):
-        link = folder / ("ab"[index % 2]) / f"{index}.jpg"
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(file.resolve())
+        copy = folder / ("ab"[index % 2]) / f"{index}.jpg"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        # Of links to one file the source would take one.
+        shutil.copyfile(file, copy)
     return folder
 
 

@@ -47,7 +47,7 @@ def open_run(config: Config) -> Run:
     task = config.task()
     strategy = open_strategy(config.distribute)
     with all_workers(strategy):
-        source = open_source(config.data)
+        source = open_source(config.data, shuffle_buffer=config.shuffle_buffer)
         train = MultiScaleDataset(
             source,
             num_replicas=num_replicas(strategy),

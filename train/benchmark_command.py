@@ -12,15 +12,15 @@ import json
 import os
 import platform
 
+from mobilevit_keras.paper import SIZES
+
 HELP = "time training steps at each size"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's flags to `parser`."""
     parser.add_argument("--variant", default="mobilevit_xxs", metavar="NAME")
-    parser.add_argument(
-        "--sizes", type=int, nargs="+", default=[160, 192, 256, 288, 320], metavar="N"
-    )
+    parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES), metavar="N")
     parser.add_argument("--base-size", type=int, default=256, metavar="N")
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="(default: 16)")
     parser.add_argument("--rounds", type=int, default=6, metavar="N", help="(default: 6)")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import yaml
 
-from mobilevit_keras.data.sources import DATA_HELP
+from mobilevit_keras.paper import CROP_AREA, SIZES
+from mobilevit_keras.source_kinds import DATA_HELP
 from mobilevit_keras.training.recipe import Recipe
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -34,6 +35,11 @@ class Config:
     data: str = option(
         "",
         f"Images: {DATA_HELP}",
+        "what to train on, and where to",
+    )
+    shuffle_buffer: int | None = option(
+        None,
+        "Records in the shuffle buffer of tfds: and tfrecord: sources, 4,096 by default",
         "what to train on, and where to",
     )
     output: str = option(
@@ -82,7 +88,7 @@ class Config:
         "sizes and batches",
     )
     sizes: tuple[int, ...] = option(
-        (160, 192, 256, 288, 320), "Image sizes in pixels to draw from", "sizes and batches"
+        SIZES, "Image sizes in pixels to draw from", "sizes and batches"
     )
     base_size: int = option(
         256, "The size at which a batch holds batch_size images", "sizes and batches"
@@ -96,7 +102,7 @@ class Config:
         "basic", "none, basic (random resized crop and flip) or advanced", "augmentation"
     )
     crop_area: tuple[float, float] = option(
-        (0.08, 1.0), "Part of an image that a random crop covers", "augmentation"
+        CROP_AREA, "Part of an image that a random crop covers", "augmentation"
     )
     horizontal_flip: bool = option(
         True, "Mirror half of the images (wrong for digits and text)", "augmentation"

@@ -9,8 +9,6 @@ their classes (of a mixed image the two largest parts).
 
 import argparse
 
-import numpy as np
-
 from train import config as configuration
 
 HELP = "draw a picture of training batches"
@@ -55,14 +53,17 @@ def main(options: argparse.Namespace) -> int:
         raise ValueError(f"`--epoch` must not be negative. Received: {options.epoch}.")
     from mobilevit_keras.data import MultiScaleDataset, open_source
     from mobilevit_keras.data.preview import preview
+    from mobilevit_keras.tasks import Classification
 
     source = open_source(config.data)
+    if source.left_out:
+        print(source.left_out)
     values = {name: getattr(config, name) for name in _DATASET}
     dataset = MultiScaleDataset(source, **values)
     preview(
         dataset,
         options.picture,
-        lambda label: label_captions(label, source.class_names),
+        lambda target: Classification().captions(target, source.class_names),
         options.batches,
         epoch=options.epoch,
         images_per_batch=options.images_per_batch,
@@ -71,12 +72,3 @@ def main(options: argparse.Namespace) -> int:
         print(dataset.skipped)
     print(f"saved {options.picture}")
     return 0
-
-
-def label_captions(label: np.ndarray, class_names: tuple[str, ...]) -> list[str]:
-    """Names a label, or the two largest parts of a mixed one."""
-    if label.ndim == 0:
-        return [class_names[int(label)]]
-    largest = [index for index in np.argsort(-label)[:2] if label[index] > 0.005]
-    # The share first: where there is no room, the line's end is left out.
-    return [f"{100 * label[index]:.0f}% {class_names[index]}" for index in largest]

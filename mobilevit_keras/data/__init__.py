@@ -1,38 +1,34 @@
 """Images from disk to batches: sources, geometry, the schedule of sizes, what `fit` takes."""
 
-import importlib
+from mobilevit_keras.data.adapter import EpochAdapter
+from mobilevit_keras.data.augmentation import AdvancedPolicy
+from mobilevit_keras.data.decoding import decode_image, image_extensions
+from mobilevit_keras.data.evaluation import EvaluationDataset, take_images
+from mobilevit_keras.data.geometry import Geometry
+from mobilevit_keras.data.images import evaluation_transform, load_images, preprocess
+from mobilevit_keras.data.multi_scale import MultiScaleDataset
+from mobilevit_keras.data.scales import Schedule, Steps, generate_sizes
+from mobilevit_keras.data.skipped import SkippedImages, clear_errors
+from mobilevit_keras.data.source import Source
+from mobilevit_keras.data.sources import open_source
 
-# TensorFlow takes seconds to import, which whoever reads the table of sources should not wait for.
-_EXPORTS = {
-    "AdvancedPolicy": "augmentation",
-    "DATA_HELP": "sources",
-    "EpochAdapter": "adapter",
-    "EvaluationDataset": "evaluation",
-    "Geometry": "geometry",
-    "MultiScaleDataset": "multi_scale",
-    "PAPER_SIZES": "scales",
-    "Schedule": "scales",
-    "SkippedImages": "skipped",
-    "Source": "source",
-    "Steps": "scales",
-    "clear_errors": "skipped",
-    "decode_image": "decoding",
-    "evaluation_transform": "evaluation",
-    "generate_sizes": "scales",
-    "is_data_source": "sources",
-    "load_images": "evaluation",
-    "open_source": "sources",
-    "take_images": "evaluation",
-}
-
-__all__ = sorted(_EXPORTS)
-
-
-def __getattr__(name: str):
-    if name not in _EXPORTS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_EXPORTS[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__all__ = [
+    "AdvancedPolicy",
+    "EpochAdapter",
+    "EvaluationDataset",
+    "Geometry",
+    "MultiScaleDataset",
+    "Schedule",
+    "SkippedImages",
+    "Source",
+    "Steps",
+    "clear_errors",
+    "decode_image",
+    "evaluation_transform",
+    "generate_sizes",
+    "image_extensions",
+    "load_images",
+    "open_source",
+    "preprocess",
+    "take_images",
+]

@@ -1,8 +1,7 @@
 """One pass over a split, each image resized and cropped the same way."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -216,51 +215,3 @@ def take_images(
     if not taken:
         raise ValueError(f"{source}: no image of the split {split!r} can be read.")
     return np.stack(taken), skipped
-
-
-def evaluation_transform(
-    contents: tf.Tensor, short_side: int, crop_size: CropSize, interpolation: str = "bilinear"
-) -> tf.Tensor:
-    """Decodes an image, resizes it and crops the centre.
-
-    Args:
-        contents: Scalar string, the bytes of the image.
-        short_side: See `geometry.evaluation_size`.
-        crop_size: See `geometry.evaluation_size`.
-        interpolation: `"bilinear"` or `"bicubic"`.
-
-    Returns:
-        float32 of the crop's shape `(h, w, 3)`, values in [0, 1].
-    """
-    check_evaluation_size(short_side, crop_size, interpolation)
-    return evaluation_image(decode_image(contents), short_side, crop_size, interpolation)
-
-
-def load_images(
-    paths: Sequence[str | Path],
-    short_side: int,
-    crop_size: CropSize,
-    interpolation: str = "bilinear",
-) -> np.ndarray:
-    """Reads image files through the evaluation transform.
-
-    Returns:
-        float32 of shape `(len(paths), h, w, 3)`, values in [0, 1].
-
-    Raises:
-        OSError: If a file cannot be opened.
-        ValueError: If a file is no image, or one cut short.
-    """
-    check_evaluation_size(short_side, crop_size, interpolation)
-    images = np.empty((len(paths), *crop_sides(crop_size), 3), np.float32)
-    for index, path in enumerate(paths):
-        contents = Path(path).read_bytes()
-        try:
-            images[index] = evaluation_transform(
-                tf.constant(contents), short_side, crop_size, interpolation
-            )
-        except (tf.errors.OpError, ValueError) as error:
-            raise ValueError(
-                f"A readable JPEG, PNG, BMP or GIF image is needed. Received: {path}."
-            ) from error
-    return images

@@ -8,10 +8,11 @@ import math
 
 import tensorflow as tf
 
-CROP_AREA = (0.08, 1.0)
+from mobilevit_keras.paper import BASE_SIZE
+
 CROP_ASPECT = (3 / 4, 4 / 3)
 ATTEMPTS = 10  # tries of RandomResizedCrop before it settles for a centred crop
-CROP_SIZE = 256
+CROP_SIZE = BASE_SIZE
 INTERPOLATIONS = ("bilinear", "bicubic")
 OUTSIDE = 255  # what a mask holds where there is no image
 

@@ -12,17 +12,17 @@ from mobilevit_keras.data.augmentation import AdvancedAugmentation, AdvancedPoli
 from mobilevit_keras.data.decoding import decode_window
 from mobilevit_keras.data.geometry import (
     ATTEMPTS,
-    CROP_AREA,
     Geometry,
     centre_window,
     crop_fractions,
     random_window,
 )
-from mobilevit_keras.data.scales import PAPER_SIZES, Schedule, Steps
+from mobilevit_keras.data.scales import Schedule, Steps
 from mobilevit_keras.data.skipped import SkippedImages, clear_errors
 from mobilevit_keras.data.source import Source
 from mobilevit_keras.data.targets import as_y, move_targets
 from mobilevit_keras.data.threads import num_cores, untuned
+from mobilevit_keras.paper import BASE_SIZE, CROP_AREA, SIZES
 
 AUGMENTATIONS = ("none", "basic", "advanced")
 
@@ -79,8 +79,8 @@ class MultiScaleDataset(EpochAdapter):
         self,
         source: Source,
         *,
-        sizes: tuple[int, ...] = PAPER_SIZES,
-        base_size: int = 256,
+        sizes: tuple[int, ...] = SIZES,
+        base_size: int = BASE_SIZE,
         batch_size: int = 128,
         sampler: str = "multi_scale_variable_batch",
         last_batch: str = "fill",

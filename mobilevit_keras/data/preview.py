@@ -1,5 +1,7 @@
 """A contact sheet of training batches, to see what the network will see."""
 
+import functools
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from mobilevit_keras.files import atomic_path
 
 _MARGIN = 8
 _CAPTION = 18
+_FONT_SIZE = 12
 
 
 def preview(
@@ -69,19 +72,75 @@ def preview(
     sheet_height = _MARGIN + sum(images.shape[1] + room_for_text + _MARGIN for _, images, _ in rows)
     sheet = Image.new("RGB", (sheet_width, sheet_height), "white")
     draw = ImageDraw.Draw(sheet)
+    default, _ = font_for("")
     top = _MARGIN
     for caption, images, texts in rows:
-        draw.text((_MARGIN, top), caption, fill="black")
+        draw.text((_MARGIN, top), caption, fill="black", font=default)
         left = _MARGIN
         for image, lines in zip(images, texts, strict=True):
             height, room = image.shape[:2]
             sheet.paste(Image.fromarray(image), (left, top + _CAPTION))
             for number, line in enumerate(lines):
-                while line and draw.textlength(line) > room:
+                font, line = font_for(line)
+                while line and draw.textlength(line, font) > room:
                     line = line[:-1]
                 place = (left, top + height + (number + 1) * _CAPTION + 2)
-                draw.text(place, line, fill="dimgray")
+                draw.text(place, line, fill="dimgray", font=font)
             left += room + _MARGIN
         top += images.shape[1] + room_for_text + _MARGIN
     with atomic_path(path) as temporary:
         sheet.save(temporary)
+
+
+def font_for(text: str) -> tuple[Any, str]:
+    """Finds a font that can draw a text: matplotlib's own, else the first of the system's.
+
+    Args:
+        text: One line.
+
+    Returns:
+        A font of Pillow's, and the text; where no font has all of its characters, those that are
+        missing stand as escapes such as `\\u732b`, in place of empty boxes.
+    """
+    from PIL import ImageFont
+
+    own = _own_font()
+    wanted = {ord(character) for character in text}
+    path = own
+    if not wanted <= _characters(own):
+        path = next((each for each in _system_fonts() if wanted <= _characters(each)), own)
+    missing = wanted - _characters(path)
+    shown = "".join(
+        character.encode("unicode_escape").decode() if ord(character) in missing else character
+        for character in text
+    )
+    return ImageFont.truetype(path, _FONT_SIZE), shown
+
+
+def _own_font() -> str:
+    import matplotlib
+
+    return os.path.join(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+
+
+@functools.cache
+def _system_fonts() -> tuple[str, ...]:
+    """The system's fonts, upright ones of ordinary weight first."""
+    from matplotlib import font_manager
+
+    def is_special(path: str) -> bool:
+        name = os.path.basename(path).casefold()
+        return any(word in name for word in ("bold", "italic", "oblique", "mono", "serif"))
+
+    return tuple(sorted(font_manager.findSystemFonts(), key=lambda path: (is_special(path), path)))
+
+
+@functools.cache
+def _characters(path: str) -> frozenset[int]:
+    """The characters that a font has; none where its file cannot be read."""
+    from matplotlib import ft2font
+
+    try:
+        return frozenset(ft2font.FT2Font(path).get_charmap())
+    except (OSError, RuntimeError):
+        return frozenset()

@@ -1,6 +1,8 @@
 """Where images come from: what every kind of source gives, in which order."""
 
 import abc
+import os
+import unicodedata
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -39,15 +41,19 @@ class Source(abc.ABC):
 
     Attributes:
         fields: Names of the targets that a record holds beside image and name.
+        left_out: One line on the files that lie there and are not used, and why; empty where there
+            are none.
 
     Raises:
         ValueError: If there are fewer than two classes or a split is empty.
     """
 
     fields: tuple[str, ...] = ("label",)
+    left_out: str = ""
 
     def __init__(self, class_names: Sequence[str], num_examples: dict[str, int]):
         self.class_names = tuple(class_names)
+        _check_names(self, self.class_names)
         self._num_examples = dict(num_examples)
         if len(self.class_names) < 2:
             raise ValueError(
@@ -114,6 +120,22 @@ class Source(abc.ABC):
         """Raises ValueError unless the split is one of the two."""
         if split not in SPLITS:
             raise ValueError(f"`split` must be one of {SPLITS}. Received: {split!r}.")
+
+
+def printable(text: str | bytes | os.PathLike) -> str:
+    """A path or name as text that can be printed, whatever bytes the system stores it as."""
+    return os.fsencode(text).decode(errors="replace")
+
+
+def _check_names(source: Source, class_names: tuple[str, ...]) -> None:
+    """Class names become lines of files and of the screen."""
+    for name in class_names:
+        # Control characters, halves of characters (bytes that are no UTF-8), ends of lines.
+        kinds = {unicodedata.category(character) for character in name.replace("\t", " ")}
+        if kinds & {"Cc", "Cs", "Zl", "Zp"}:
+            raise ValueError(
+                f"{source}: a class's name must be one line of text. Received: {name!a}."
+            )
 
 
 def seeded(seed: tf.Tensor, build: Callable[[tf.Tensor], tf.data.Dataset]) -> tf.data.Dataset:

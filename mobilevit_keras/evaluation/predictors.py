@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mobilevit_keras.models import MINIMUM_SIZE, Preprocessing, load_model
+from mobilevit_keras.models import Preprocessing, load_model
+from mobilevit_keras.paper import MINIMUM_SIZE
 
 Batches = Iterable[np.ndarray]
 """Batches of images, float32 `(B, H, W, 3)`, RGB in [0, 1]."""

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mobilevit_keras.data import is_data_source
 from mobilevit_keras.models import Preprocessing
+from mobilevit_keras.source_kinds import is_data_source
 
 DEFAULT_COUNT = 32
 CALIBRATION_COUNT = 256

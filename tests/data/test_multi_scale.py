@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mobilevit_keras.data.evaluation import evaluation_transform
+from mobilevit_keras.data.images import evaluation_transform
 from mobilevit_keras.data.multi_scale import MultiScaleDataset
 from mobilevit_keras.data.sources.image_folder import ImageFolder
 from tests.data.images import NumberedImages, encode, smooth_image

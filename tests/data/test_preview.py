@@ -1,7 +1,10 @@
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from mobilevit_keras.data import preview as preview_module
 from mobilevit_keras.data.multi_scale import MultiScaleDataset
 from mobilevit_keras.data.preview import preview
 from tests.data.images import NumberedImages
@@ -31,6 +34,29 @@ def test_sheet_shows_each_batch_at_its_size(tmp_path, augmentation):
         for index in range(3):
             left = 8 + index * (size + 8)
             assert (sheet[top : top + size, left : left + size] == int(labels[index])).all()
+
+
+def test_characters_that_no_font_has_are_escaped(monkeypatch):
+    own = preview_module._own_font()
+    monkeypatch.setattr(preview_module, "_system_fonts", lambda: ())
+    for text in ("M\u00fcll", "\u0401\u0436", "caf\u00e9 1%"):
+        font, shown = preview_module.font_for(text)
+        assert (font.path, shown) == (own, text)
+    assert preview_module.font_for("a\u732b")[1] == "a\\u732b"
+
+
+def test_the_first_font_that_has_a_text_draws_it(monkeypatch, tmp_path):
+    (tmp_path / "broken.ttf").write_bytes(b"no font")
+    known = {"latin": set(range(128)), "chinese": {0x61, 0x732B}, "broken": set()}
+    paths = {name: str(tmp_path / f"{name}.ttf") for name in known}
+    real = preview_module._characters
+    assert real(paths["broken"]) == frozenset()
+    shutil.copy(preview_module._own_font(), paths["chinese"])
+    monkeypatch.setattr(preview_module, "_system_fonts", lambda: tuple(sorted(paths.values())))
+    by_path = {paths[name]: frozenset(characters) for name, characters in known.items()}
+    monkeypatch.setattr(preview_module, "_characters", lambda path: by_path.get(path) or real(path))
+    font, shown = preview_module.font_for("a\u732b")
+    assert (font.path, shown) == (paths["chinese"], "a\u732b")
 
 
 def test_bad_arguments(tmp_path):

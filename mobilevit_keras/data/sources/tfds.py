@@ -119,11 +119,12 @@ def _find_splits(name: str, builder: Any) -> dict[str, str]:
     return {"train": f"train[:-{HELD_OUT}%]", "validation": f"train[-{HELD_OUT}%:]"}
 
 
-def open_tfds(name: str) -> TfdsSource:
+def open_tfds(name: str, *, shuffle_buffer: int = SHUFFLE_BUFFER) -> TfdsSource:
     """Opens a tensorflow_datasets set, preparing it (which may download) where it is not yet.
 
     Args:
         name: `NAME` or `NAME:CONFIG`; tfds's own spelling `NAME/CONFIG:VERSION` works too.
+        shuffle_buffer: Records in the shuffle buffer.
 
     Raises:
         ValueError: If there is no such set or config, or it cannot be prepared here.
@@ -139,7 +140,7 @@ def open_tfds(name: str) -> TfdsSource:
             f"A name of a tensorflow_datasets set is needed. Received: {name!r} ({_brief(error)})."
         ) from error
     prepare(builder, f"tfds:{name}")
-    return TfdsSource(f"tfds:{name}", builder)
+    return TfdsSource(f"tfds:{name}", builder, shuffle_buffer=shuffle_buffer)
 
 
 def prepare(builder: Any, name: str) -> None:
