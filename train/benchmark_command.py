@@ -8,7 +8,6 @@ epoch over that of a fixed-size one for the same number of images (by pixels it 
 """
 
 import argparse
-import dataclasses
 import json
 import os
 import platform
@@ -34,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Runs the command; returns its exit status."""
-    from train.config import ClassificationConfig
-    from train.fit import build_schedule
+    from mobilevit_keras.data import Schedule
+    from train.config import SIZES_AND_BATCHES, ClassificationConfig
     from train.timing import time_steps
 
     config = ClassificationConfig(
@@ -47,7 +46,9 @@ def main(options: argparse.Namespace) -> int:
         jit_compile=options.jit_compile,
     )
     multi_scale, fixed = (
-        build_schedule(dataclasses.replace(config, sampler=sampler))
+        Schedule(
+            **{name: getattr(config, name) for name in SIZES_AND_BATCHES} | {"sampler": sampler}
+        )
         for sampler in ("multi_scale_variable_batch", "fixed")
     )
     scales = dict(multi_scale.scales) | dict(fixed.scales)

@@ -173,23 +173,29 @@ def anywhere(strategy: tf.distribute.Strategy | None) -> Callable[[bool], bool]:
     return on_any
 
 
-def mend_fit(model: keras.Model, strategy: tf.distribute.Strategy) -> None:
+def mend_fit(model: keras.Model, strategy: tf.distribute.Strategy, element_spec) -> None:
     """Makes Keras 3.15's `fit` and `evaluate` of a compiled model work under a strategy.
 
     Batch norms are synchronised. Before its first step, `fit` builds the metrics from a batch that
     it averages over the replicas, which several workers cannot do; here they are built from the
-    model's own inputs and outputs. It averages a step's results over the first axis of each, which
+    form of the batches. It averages a step's results over the first axis of each, which
     on several workers a scalar does not have; here it gets one. In evaluation a replica may get no
     images of the last round; Keras would take the mean of nothing.
 
     Args:
         model: Built and compiled in the strategy's scope.
         strategy: The strategy.
+        element_spec: The `tf.TensorSpec`s of a batch, (images, y).
     """
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = True
-    model._maybe_symbolic_build = lambda iterator=None, data_batch=None: _build(model, strategy)
+
+    def build(iterator=None, data_batch=None) -> None:
+        with strategy.scope():
+            model._symbolic_build(data_batch=element_spec)
+
+    model._maybe_symbolic_build = build
     train_step, test_step = model.train_step, model.test_step
     has_workers = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
@@ -207,10 +213,3 @@ def mend_fit(model: keras.Model, strategy: tf.distribute.Strategy) -> None:
 
     model.train_step = lambda data: with_axis(train_step(data))
     model.test_step = test_some
-
-
-def _build(model: keras.Model, strategy: tf.distribute.Strategy) -> None:
-    (images,), (outputs,) = model.inputs, model.outputs
-    # Labels have the outputs' shape: one row of probabilities for each image.
-    with strategy.scope():
-        model._symbolic_build(data_batch=(images, outputs))
