@@ -93,6 +93,14 @@ def spread(model, images: np.ndarray) -> None:
     bias.assign((np.asarray(bias) - logits.mean(axis=0)) * scale)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """All tests of a browser show the exports below, one of which is a TF.js model."""
+    for item in items:
+        if "exported" in getattr(item, "fixturenames", ()):
+            item.add_marker("tfjs")
+
+
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory) -> Exported:
     import keras
