@@ -24,7 +24,7 @@ from mobilevit_keras.export.serving import (
     serving_directory,
 )
 from mobilevit_keras.export.tfjs_runner import prepare_tfjs_runtime, run_tfjs
-from mobilevit_keras.files import atomic_directory
+from mobilevit_keras.files import atomic_directory, check_replaceable
 from mobilevit_keras.layers import TRAINING, TransformerLayer
 from mobilevit_keras.models import MobileViTImageClassifier
 from mobilevit_keras.quantization import fold
@@ -61,7 +61,7 @@ def export_tfjs(
 
     Args:
         model: A trained classifier.
-        directory: The folder to write; one that is there is replaced.
+        directory: The folder to write; an older TF.js model there is replaced.
         size: Side of the square input, or (height, width).
         precision: A key of `TFJS_PRECISIONS`: how weights are stored. They are float32 once loaded.
         images: What to compare on; see `open_check_images`.
@@ -82,10 +82,10 @@ def export_tfjs(
     check_classifier(model, TRAINING)
     directory, size = Path(directory), check_export_size(size)
     check_size(model, *size)
-    _check_replaceable(directory)
+    check_replaceable(directory, unmarked=_earlier_model)
     check_images = open_check_images(images, *size, model.preprocessing)
     prepare_tfjs_runtime()
-    with atomic_directory(directory) as temporary:
+    with atomic_directory(directory, unmarked=_earlier_model) as temporary:
         with serving_directory(split_products(fold(model)), size) as saved_model:
             convert("tfjs", saved_model, temporary, {"weights_type": chosen.weights_type})
         expected = keras_probabilities(model, check_images)
@@ -121,13 +121,13 @@ def split_products(deployed: MobileViTImageClassifier) -> MobileViTImageClassifi
     return deployed
 
 
-def _check_replaceable(directory: Path) -> None:
-    """Refuses to replace what is no TF.js model: a mistyped path must not cost a person's files."""
-    if directory.is_dir():
-        if any(directory.iterdir()) and not (directory / "model.json").is_file():
-            raise ValueError(
-                "The output must be a new or empty folder or an older TF.js model. "
-                f"Received: {directory}."
-            )
-    elif directory.exists():
-        raise NotADirectoryError(f"A folder is needed. Received: the file {directory}.")
+def _earlier_model(directory: Path) -> list[str]:
+    """Files that versions without marks wrote: a TF.js model whose report says that it is ours."""
+    try:
+        report = json.loads(report_path(directory).read_text("utf-8"))
+        manifest = json.loads((directory / "model.json").read_text("utf-8"))["weightsManifest"]
+        shards = [path for group in manifest for path in group["paths"]]
+        is_ours = report["format"] == "tfjs"
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return ["model.json", "report.json", LABELS_FILE, *shards] if is_ours else []

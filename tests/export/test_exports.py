@@ -19,6 +19,7 @@ from mobilevit_keras.export import (
 from mobilevit_keras.export.check_images import generated_images
 from mobilevit_keras.export.report import record_accuracy, report_path
 from mobilevit_keras.export.serving import keras_probabilities
+from mobilevit_keras.files import MARK_FILE
 from tests.tiny import build_tiny
 
 SIZE = (64, 96)
@@ -158,8 +159,25 @@ def test_arguments_are_checked(model, tmp_path):
             export(model, tmp_path / "out", 64, images=tmp_path / "nothing")
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters/one.txt").write_text("dear")
-    with pytest.raises(ValueError, match="new or empty folder"):
+    # Another's TF.js model, and nothing of ours.
+    (tmp_path / "letters/model.json").write_text('{"weightsManifest": []}')
+    with pytest.raises(ValueError, match="new or empty folder.*also holds model.json, one.txt"):
         export_tfjs(model, tmp_path / "letters", 64)
     with pytest.raises(IsADirectoryError):
         export_tflite(model, tmp_path / "letters", 64)
+    assert sorted(file.name for file in (tmp_path / "letters").iterdir()) == [
+        "model.json",
+        "one.txt",
+    ]
     assert [file.name for file in tmp_path.iterdir()] == ["letters"]
+
+
+def test_a_tfjs_model_of_an_earlier_version_is_replaced(model, images, exports, tmp_path):
+    shutil.copytree(exports[0] / "tfjs", tmp_path / "tfjs")
+    (tmp_path / "tfjs" / MARK_FILE).unlink()
+    (tmp_path / "tfjs/CNAME").touch()
+    with pytest.raises(ValueError, match="also holds CNAME"):
+        export_tfjs(model, tmp_path / "tfjs", SIZE, images=images)
+    (tmp_path / "tfjs/CNAME").unlink()
+    export_tfjs(model, tmp_path / "tfjs", SIZE, "float16", images=images)
+    assert json.loads((tmp_path / "tfjs/report.json").read_text("utf-8"))["precision"] == "float16"
