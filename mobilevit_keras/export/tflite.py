@@ -88,7 +88,7 @@ def export_tflite(
 
     Args:
         model: A trained classifier, or a quantization-aware one for "int8".
-        path: The file to write.
+        path: The file to write, NAME.tflite.
         size: Side of the square input, or (height, width).
         precision: "float32"; "float16"; "dynamic", int8 weights; "int8", int8 convolutions and
             dense layers and the rest in float; "int8_full", all of it.
@@ -106,6 +106,9 @@ def export_tflite(
         CheckError: If the file does not agree with Keras or a runtime would not take it.
     """
     path, size = Path(path), check_export_size(size)
+    if path.suffix != ".tflite":
+        # Whoever mistypes an argument must not lose a trained model or a photograph.
+        raise ValueError(f"The file to write must end in .tflite. Received: {path}.")
     if path.is_dir():
         raise IsADirectoryError(f"A file name is needed. Received: the folder {path}.")
     chosen = _check_arguments(model, size, precision, calibration, input_type)

@@ -148,22 +148,22 @@ def test_a_full_disk_leaves_the_old_file(model, images, tmp_path):
 
 
 def test_arguments_are_checked(model, tmp_path):
-    for export in (export_tflite, export_tfjs):
+    for export, name in ((export_tflite, "out.tflite"), (export_tfjs, "out")):
         with pytest.raises(ValueError, match="`size` must be at least 32 pixels. Received: 16x16"):
-            export(model, tmp_path / "out", 16)
+            export(model, tmp_path / name, 16)
         with pytest.raises(ValueError, match="`precision` must be one of .*Received: 'float8'"):
-            export(model, tmp_path / "out", 64, "float8")
+            export(model, tmp_path / name, 64, "float8")
         with pytest.raises(ValueError, match="Images must be"):
-            export(model, tmp_path / "out", 64, images=np.zeros((1, 32, 32, 3)))
+            export(model, tmp_path / name, 64, images=np.zeros((1, 32, 32, 3)))
         with pytest.raises(FileNotFoundError, match="no image file or folder"):
-            export(model, tmp_path / "out", 64, images=tmp_path / "nothing")
+            export(model, tmp_path / name, 64, images=tmp_path / "nothing")
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters/one.txt").write_text("dear")
     # Another's TF.js model, and nothing of ours.
     (tmp_path / "letters/model.json").write_text('{"weightsManifest": []}')
     with pytest.raises(ValueError, match="new or empty folder.*also holds model.json, one.txt"):
         export_tfjs(model, tmp_path / "letters", 64)
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(ValueError, match="must end in .tflite. Received: .*letters.$"):
         export_tflite(model, tmp_path / "letters", 64)
     assert sorted(file.name for file in (tmp_path / "letters").iterdir()) == [
         "model.json",

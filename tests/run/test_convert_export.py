@@ -62,7 +62,8 @@ def test_mistakes_end_with_status_2_and_one_line(run_folder, convert, tmp_path):
     broken = tmp_path / "broken.keras"
     with zipfile.ZipFile(broken, "w") as archive:
         archive.writestr("dear", "reader")
-    model, output = run_folder / "model.keras", tmp_path / "out"
+    model, output = run_folder / "model.keras", tmp_path / "out.tflite"
+    trained = model.read_bytes()
     cases = [
         ((tmp_path / "none.keras", output), "none.keras"),
         ((other, output), "other.keras, which holds a Sequential"),
@@ -70,7 +71,9 @@ def test_mistakes_end_with_status_2_and_one_line(run_folder, convert, tmp_path):
         ((model, output, "--size", "31"), "31x31"),
         ((model, output, "--precision", "int3"), "int3"),
         ((model, output, "--images", tmp_path / "nowhere"), "nowhere"),
-        ((model, other / "out"), "other.keras"),
+        ((model, other / "out.tflite"), "other.keras"),
+        ((model, model), "must end in .tflite"),
+        ((model, run_folder / "samples/0.png"), "must end in .tflite"),
     ]
     for arguments, part in cases:
         status, _, errors = convert("tflite", *arguments)
@@ -79,6 +82,9 @@ def test_mistakes_end_with_status_2_and_one_line(run_folder, convert, tmp_path):
         assert line.startswith("error: ") and part in line
         assert "Traceback" not in errors
     assert {file.name for file in tmp_path.iterdir()} == {"other.keras", "broken.keras"}
+    status, _, errors = convert("tfjs", model, model)
+    assert status == 2 and "A folder is needed" in errors
+    assert model.read_bytes() == trained
 
 
 def test_benchmark(run_folder, convert, tmp_path):
