@@ -5,7 +5,12 @@ import tensorflow as tf
 from mobilevit_keras.data.skipped import SkippedImages
 from mobilevit_keras.data.sources import Source
 from mobilevit_keras.data.threads import num_cores, untuned
-from mobilevit_keras.data.transforms import check_evaluation_size, evaluation_transform
+from mobilevit_keras.data.transforms import (
+    CropSize,
+    check_evaluation_size,
+    crop_sides,
+    evaluation_transform,
+)
 
 
 def evaluation_dataset(
@@ -13,7 +18,7 @@ def evaluation_dataset(
     split: str,
     *,
     short_side: int,
-    crop_size: int,
+    crop_size: CropSize,
     interpolation: str = "bilinear",
     batch_size: int = 128,
     skipped: SkippedImages | None = None,
@@ -23,8 +28,7 @@ def evaluation_dataset(
     Args:
         source: Where the images come from.
         split: `"train"` or `"validation"`.
-        short_side: Pixels of the shorter side after the resize.
-        crop_size: Side of the square centre crop in pixels.
+        short_side, crop_size: See `evaluation_size`.
         interpolation: `"bilinear"` or `"bicubic"`.
         batch_size: Images of a batch; the last one may be shorter.
         skipped: Counts and names the images that could not be read and were left out. With
@@ -32,7 +36,7 @@ def evaluation_dataset(
             makes that a ValueError.
 
     Returns:
-        A dataset of (images, labels): float32 `(B, crop_size, crop_size, 3)` in [0, 1] and int64
+        A dataset of (images, labels): float32 `(B, h, w, 3)` of the crop's size in [0, 1] and int64
         `(B,)`.
 
     Raises:
@@ -55,7 +59,7 @@ def evaluation_dataset(
     def attempt(record):
         """One image, or a note of its name and nothing."""
         decoded = tf.data.Dataset.from_tensors(record).map(decode).ignore_errors()
-        nothing = (tf.zeros((crop_size, crop_size, 3)), tf.constant(-1, tf.int64))
+        nothing = (tf.zeros((*crop_sides(crop_size), 3)), tf.constant(-1, tf.int64))
         return (
             decoded.concatenate(tf.data.Dataset.from_tensors(nothing))
             .take(1)

@@ -203,9 +203,18 @@ def decode_crop_resize(
     return resized[0] * (1.0 / 255.0)
 
 
-def check_evaluation_size(short_side: int, crop_size: int, interpolation: str) -> None:
+CropSize = int | tuple[int, int]
+"""Side of a square crop, or its height and width."""
+
+
+def crop_sides(crop_size: CropSize) -> tuple[int, int]:
+    """Height and width of a crop."""
+    return (crop_size, crop_size) if isinstance(crop_size, int) else tuple(crop_size)
+
+
+def check_evaluation_size(short_side: int, crop_size: CropSize, interpolation: str) -> None:
     """Raises ValueError unless the crop fits into the resized image and the method is known."""
-    if not 0 < crop_size <= short_side:
+    if not 0 < min(crop_sides(crop_size)) <= short_side:
         raise ValueError(
             "`crop_size` must be positive and at most `short_side`. "
             f"Received: crop_size={crop_size}, short_side={short_side}."
@@ -216,50 +225,69 @@ def check_evaluation_size(short_side: int, crop_size: int, interpolation: str) -
         )
 
 
-def evaluation_transform(
-    contents: tf.Tensor, short_side: int, crop_size: int, interpolation: str = "bilinear"
-) -> tf.Tensor:
-    """Decodes an image, resizes its short side and crops the centre.
+def evaluation_size(shape, short_side: int, crop_size: CropSize):
+    """Height and width to which evaluation resizes an image before it crops the centre.
 
-    The resize samples at half-pixel centres without antialiasing; the long side becomes
-    `floor(long * short_side / short)`. The crop's offset is floored.
+    The image becomes just large enough to cover a box of the crop's aspect, whose shorter side is
+    `short_side`: of a square crop, its own shorter side becomes `short_side`. What does not divide
+    is floored.
+
+    Args:
+        shape: Height and width of the image, int32 `(2,)`.
+        short_side: The box's side that belongs to the crop's shorter one.
+        crop_size: The crop.
+
+    Returns:
+        int32 `(2,)`.
+    """
+    sides = crop_sides(crop_size)
+    box = [side * short_side // min(sides) for side in sides]
+    by_height = tf.stack([box[0], shape[1] * box[0] // shape[0]])
+    by_width = tf.stack([shape[0] * box[1] // shape[1], box[1]])
+    return tf.where(box[0] * shape[1] >= box[1] * shape[0], by_height, by_width)
+
+
+def evaluation_transform(
+    contents: tf.Tensor, short_side: int, crop_size: CropSize, interpolation: str = "bilinear"
+) -> tf.Tensor:
+    """Decodes an image, resizes it and crops the centre.
+
+    The resize samples at half-pixel centres without antialiasing. The crop's offset is floored.
 
     Args:
         contents: Scalar string, the bytes of the image.
-        short_side: Pixels of the shorter side after the resize.
-        crop_size: Side of the square crop in pixels.
+        short_side, crop_size: See `evaluation_size`.
         interpolation: `"bilinear"` or `"bicubic"` (Keys, a = -0.5; overshoot is clipped).
 
     Returns:
-        float32 of shape `(crop_size, crop_size, 3)`, values in [0, 1].
+        float32 of the crop's shape `(h, w, 3)`, values in [0, 1].
     """
     check_evaluation_size(short_side, crop_size, interpolation)
     image = decode_image(contents)
-    shape = tf.shape(image)[:2]
-    resized = shape * short_side // tf.reduce_min(shape)
+    resized = evaluation_size(tf.shape(image)[:2], short_side, crop_size)
     image = tf.image.resize(tf.cast(image, tf.float32), resized, method=interpolation)
-    top_left = (resized - crop_size) // 2
-    image = tf.slice(image, tf.concat([top_left, [0]], 0), (crop_size, crop_size, 3))
+    crop = crop_sides(crop_size)
+    image = tf.slice(image, tf.concat([(resized - crop) // 2, [0]], 0), (*crop, 3))
     return tf.clip_by_value(image / 255.0, 0.0, 1.0)
 
 
 def load_images(
     paths: Sequence[str | Path],
     short_side: int,
-    crop_size: int,
+    crop_size: CropSize,
     interpolation: str = "bilinear",
 ) -> np.ndarray:
     """Reads image files through the evaluation transform.
 
     Returns:
-        float32 of shape `(len(paths), crop_size, crop_size, 3)`, values in [0, 1].
+        float32 of shape `(len(paths), h, w, 3)`, values in [0, 1].
 
     Raises:
         OSError: If a file cannot be opened.
         ValueError: If a file is no image, or one cut short.
     """
     check_evaluation_size(short_side, crop_size, interpolation)
-    images = np.empty((len(paths), crop_size, crop_size, 3), np.float32)
+    images = np.empty((len(paths), *crop_sides(crop_size), 3), np.float32)
     for index, path in enumerate(paths):
         contents = Path(path).read_bytes()
         try:

@@ -55,18 +55,16 @@ def evaluate(
         skipped: Counts and names the images that could not be read.
 
     Raises:
-        ValueError: If model and source have different numbers of classes, or no image can be read.
+        ValueError: If model and source have different classes or order them differently, or no
+            image can be read.
     """
-    if predictor.num_classes != len(source.class_names):
-        raise ValueError(
-            "Model and data must have the same classes. "
-            f"Received: {predictor.path} with {predictor.num_classes}, "
-            f"{source} with {len(source.class_names)}."
-        )
+    _check_class_names(predictor, source)
     dataset = evaluation_dataset(
         source,
         split,
-        **dataclasses.asdict(predictor.preprocessing),
+        short_side=predictor.preprocessing.short_side,
+        crop_size=predictor.size,
+        interpolation=predictor.preprocessing.interpolation,
         batch_size=batch_size,
         skipped=skipped,
     )
@@ -84,3 +82,24 @@ def evaluate(
             raise ValueError(f"{source}: no image of the split {split!r} can be read.") from None
         raise
     return Evaluation(probabilities, np.concatenate(labels), float(np.median(milliseconds)))
+
+
+def _check_class_names(predictor: Predictor, source: Source) -> None:
+    """Raises ValueError where an index of the answers and one of the labels mean other classes."""
+    ours, theirs = predictor.class_names, source.class_names
+    if predictor.num_classes != len(theirs):
+        raise ValueError(
+            "Model and data must have the same classes. "
+            f"Received: {predictor.path} with {predictor.num_classes}, "
+            f"{source} with {len(theirs)}."
+        )
+    # What has no names is numbered; then the number of classes is all that can be compared.
+    numbers = tuple(str(index) for index in range(len(theirs)))
+    if ours is None or numbers in (ours, theirs) or ours == theirs:
+        return
+    index = next(i for i, pair in enumerate(zip(ours, theirs, strict=True)) if len(set(pair)) > 1)
+    what = "in the same order" if sorted(ours) == sorted(theirs) else "of the same names"
+    raise ValueError(
+        f"Model and data must have the same classes {what}. Received: class {index} is "
+        f"{ours[index]!r} in {predictor.path} and {theirs[index]!r} in {source}."
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mobilevit_keras.export.report import LABELS_FILE, report_path
 from mobilevit_keras.models import MINIMUM_SIZE, Preprocessing, load_classifier
 
 Batches = Iterable[np.ndarray]
@@ -21,14 +22,18 @@ class Predictor:
     Attributes:
         path: The `.keras` or `.tflite` file, or the TF.js folder.
         preprocessing: How its images are made.
+        size: Height and width of its images.
         num_classes: Number of classes K.
+        class_names: Their names in the order of the answers; None where only their number is known.
         num_bytes: Size on disk.
         run: Takes `Batches`, returns probabilities `(N, K)` and milliseconds of each image `(N,)`.
     """
 
     path: Path
     preprocessing: Preprocessing
+    size: tuple[int, int]
     num_classes: int
+    class_names: tuple[str, ...] | None
     num_bytes: int
     run: Callable[[Batches], tuple[np.ndarray, np.ndarray]]
 
@@ -50,9 +55,9 @@ def open_predictor(path: str | Path, size: int | None = None) -> Predictor:
     if path.suffix == ".keras":
         return _open_keras(path, size)
     if path.suffix == ".tflite":
-        return _open_exported(path, path.with_suffix(".report.json"), _run_tflite, size)
+        return _open_exported(path, path.parent / LABELS_FILE, _run_tflite, size)
     if (path / "model.json").is_file():
-        return _open_exported(path, path / "report.json", _run_tfjs, size)
+        return _open_exported(path, path / LABELS_FILE, _run_tfjs, size)
     raise ValueError(
         "A model must be a .keras file, a .tflite file or a TF.js folder with its model.json. "
         f"Received: {path}."
@@ -84,25 +89,39 @@ def _open_keras(path: Path, size: int | None) -> Predictor:
             milliseconds.extend([elapsed / len(images)] * len(images))
         return np.concatenate(outputs), np.array(milliseconds)
 
-    return Predictor(path, preprocessing, model.num_classes, path.stat().st_size, run)
-
-
-def _open_exported(path: Path, report_path: Path, run, size: int | None) -> Predictor:
-    if not report_path.is_file():
-        raise ValueError(
-            f"{path}: the report of its conversion must lie beside a model. "
-            f"Received: no {report_path.name}."
-        )
-    report = json.loads(report_path.read_text(encoding="utf-8"))
-    preprocessing = Preprocessing(**report["preprocessing"])
-    if size not in (None, preprocessing.crop_size):
-        raise ValueError(
-            f"An exported model has one size, here {preprocessing.crop_size}. Received: {size}."
-        )
+    side = preprocessing.crop_size
     return Predictor(
         path,
         preprocessing,
+        (side, side),
+        model.num_classes,
+        model.class_names,
+        path.stat().st_size,
+        run,
+    )
+
+
+def _open_exported(path: Path, labels: Path, run, size: int | None) -> Predictor:
+    target = report_path(path)
+    if not target.is_file():
+        raise ValueError(
+            f"{path}: the report of its conversion must lie beside a model. "
+            f"Received: no {target.name}."
+        )
+    report = json.loads(target.read_text(encoding="utf-8"))
+    own = tuple(report["size"])
+    if size is not None and own != (size, size):
+        raise ValueError(
+            f"An exported model has one size, here {own[0]}x{own[1]}. Received: {size}."
+        )
+    names = tuple(labels.read_text("utf-8").splitlines()) if labels.is_file() else ()
+    return Predictor(
+        path,
+        Preprocessing(**report["preprocessing"]).at_size(own),
+        own,
         report["num_classes"],
+        # Another model's may lie in the same folder.
+        names if len(names) == report["num_classes"] else None,
         report["bytes"],
         # Exported models take 0..255.
         lambda batches: run(path, (images * 255.0 for images in batches)),

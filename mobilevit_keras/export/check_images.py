@@ -24,8 +24,8 @@ def open_check_images(
         source: An image file or folder; a data source such as "digits" or "folder:PATH", whose
             first validation images are taken; images as an array `(N, height, width, 3)`, 0..255;
             or None for scikit-learn's two photographs, or generated images without them.
-        height, width: Size of the images. Where it is not the size of `preprocessing`'s crop, the
-            short side is scaled along.
+        height, width: Size of the images; see `Preprocessing.at_size` where it is not that of
+            `preprocessing`'s crop.
         preprocessing: How images are resized and cropped.
         count: The most images that are taken of files and data sources.
 
@@ -45,12 +45,7 @@ def open_check_images(
         return images
     if source is None:
         return _photographs(height, width) if _has_sklearn() else generated_images(height, width)
-    if height != width:
-        raise ValueError(
-            "Images of files and data sources are cropped to squares; for another aspect pass an "
-            f"array. Received: {height}x{width}."
-        )
-    return 255.0 * _read(source, height, preprocessing, "validation", count)
+    return 255.0 * _read(source, (height, width), preprocessing, "validation", count)
 
 
 def open_calibration_images(
@@ -73,10 +68,10 @@ def open_calibration_images(
         ValueError: If there are no images, every image is of one colour, or an array has another
             shape.
     """
-    if isinstance(source, np.ndarray) or height != width:
+    if isinstance(source, np.ndarray):
         images = open_check_images(source, height, width, preprocessing)
     else:
-        images = 255.0 * _read(source, height, preprocessing, "train", count)
+        images = 255.0 * _read(source, (height, width), preprocessing, "train", count)
     if np.all(np.ptp(images, axis=(1, 2)) == 0):
         raise ValueError(
             "Calibration needs images of more than one colour each. "
@@ -97,18 +92,18 @@ def is_data_source(source: str | Path) -> bool:
 
 
 def _read(
-    source: str | Path, side: int, preprocessing: Preprocessing, split: str, count: int
+    source: str | Path, size: tuple[int, int], preprocessing: Preprocessing, split: str, count: int
 ) -> np.ndarray:
-    """Images of files or a data source, `(N, side, side, 3)` in [0, 1]."""
+    """Images of files or a data source, `(N, H, W, 3)` in [0, 1]."""
     from mobilevit_keras.data import evaluation_transform, load_images, open_source
 
-    short_side = preprocessing.at_size(side).short_side
+    short_side = preprocessing.at_size(size).short_side
     interpolation = preprocessing.interpolation
     if is_data_source(source):
         # Shuffled, because many sources are stored class after class.
         examples = open_source(source).examples(split, shuffle_seed=0)
         images = examples.map(
-            lambda example: evaluation_transform(example["image"], short_side, side, interpolation)
+            lambda example: evaluation_transform(example["image"], short_side, size, interpolation)
         )
         taken = list(images.ignore_errors().take(count).as_numpy_iterator())
         if not taken:
@@ -122,7 +117,7 @@ def _read(
         paths = sorted(file for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES)
     if not paths:
         raise ValueError(f"The folder must hold JPEG, PNG, BMP or GIF images. Received: {path}.")
-    return load_images(_spread(paths, count), short_side, side, interpolation)
+    return load_images(_spread(paths, count), short_side, size, interpolation)
 
 
 def _spread(paths: list[Path], count: int) -> list[Path]:

@@ -66,7 +66,7 @@ def describe(
         "precision": precision,
         "bytes": num_bytes,
         "parameters": sum(weight.shape.num_elements() for weight in model.trainable_weights),
-        "preprocessing": dataclasses.asdict(model.preprocessing.at_size(max(size))),
+        "preprocessing": dataclasses.asdict(model.preprocessing.at_size(size)),
         "input": {"name": INPUT_NAME, "dtype": input_type, "range": [0, 255]},
         "output": {"name": OUTPUT_NAME, "dtype": "float32"},
         "parity": parity.as_json(),

@@ -1,4 +1,6 @@
 import io
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from mobilevit_keras.data.transforms import (
     crop_fractions,
     decode_crop_resize,
     decode_image,
+    evaluation_size,
     evaluation_transform,
     load_images,
     random_window,
@@ -230,6 +233,26 @@ def test_evaluation_transform_equals_bilinear_sampling(height, width):
     result = evaluation_transform(tf.constant(encode(image, "PNG")), 48, 40)
     assert result.dtype == tf.float32
     np.testing.assert_allclose(result, expected, atol=1e-5)
+
+
+CASES = json.loads(
+    (Path(__file__).parent / "preprocessing_cases.json").read_text(encoding="utf-8")
+)["cases"]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['image']}-{case['crop']}")
+def test_every_runtime_resizes_to_the_same_size(case):
+    shape, crop = tf.constant(case["image"]), tuple(case["crop"])
+    resized = evaluation_size(shape, case["short_side"], crop)
+    assert resized.numpy().tolist() == case["resized"]
+    assert ((resized - crop) // 2).numpy().tolist() == case["offset"]
+
+
+def test_a_crop_of_unequal_sides():
+    image = smooth_image(5, 60, 80)
+    result = evaluation_transform(tf.constant(encode(image, "PNG")), 27, (32, 24))
+    expected = bilinear(image, 36, 48)[2:34, 12:36]
+    np.testing.assert_allclose(result, expected / 255, atol=1e-5)
 
 
 def test_bicubic_keeps_a_ramp_and_the_range():

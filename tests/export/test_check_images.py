@@ -33,10 +33,17 @@ def test_folder_file_and_array(tmp_path):
     assert len(open_check_images(tmp_path, 64, 64, PREPROCESSING, count=1)) == 1
 
 
+def test_unequal_sides_are_cropped_as_in_evaluation(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 96, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    preprocessing = Preprocessing(short_side=64, crop_size=64)
+    np.testing.assert_allclose(
+        open_check_images(tmp_path, 48, 80, preprocessing)[0], pixels[:, 8:88], atol=1e-3
+    )
+
+
 def test_refusals(tmp_path):
     with pytest.raises(ValueError, match="must hold JPEG"):
         open_check_images(tmp_path, 64, 64, PREPROCESSING)
-    with pytest.raises(ValueError, match="cropped to squares"):
-        open_check_images(tmp_path, 64, 96, PREPROCESSING)
     with pytest.raises(ValueError, match="Images must be"):
         open_check_images(np.zeros((0, 64, 64, 3)), 64, 64, PREPROCESSING)
