@@ -195,8 +195,11 @@ def _check_arguments(model, size, precision, calibration, input_type) -> _Precis
 
 def _deployed(model, precision: str, calibration_images) -> MobileViTImageClassifier:
     if model.backbone.config["form"] == QUANTIZED:
-        settle_ranges(model)
-        return model
+        # A twin's twin: the caller's ranges may still move in training.
+        twin = type(model).from_config(model.get_config())
+        twin.set_weights(model.get_weights())
+        settle_ranges(twin)
+        return twin
     if precision == "int8":
         return quantize_aware(model, calibration_images / 255.0)
     return fold(model)
