@@ -9,7 +9,6 @@ from mobilevit_keras.export import (
     CheckError,
     export_tfjs,
     export_tflite,
-    flatbuffer_edits,
     run_tflite,
 )
 from mobilevit_keras.export.check_images import generated_images
