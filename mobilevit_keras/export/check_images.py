@@ -22,12 +22,13 @@ def open_check_images(
 
     Args:
         source: An image file or folder; a data source such as "digits" or "folder:PATH", whose
-            first validation images are taken; images as an array `(N, height, width, 3)`, 0..255;
-            or None for scikit-learn's two photographs, or generated images without them.
+            first validation images are taken, and eight generated ones; images as an array
+            `(N, height, width, 3)`, 0..255; or None for scikit-learn's two photographs, or
+            generated images without them.
         height, width: Size of the images; see `Preprocessing.at_size` where it is not that of
             `preprocessing`'s crop.
         preprocessing: How images are resized and cropped.
-        count: The most images that are taken of files and data sources.
+        count: The most images of files and data sources, the generated ones among them.
 
     Returns:
         float32 `(N, height, width, 3)`, 0..255.
@@ -45,7 +46,10 @@ def open_check_images(
         return images
     if source is None:
         return _photographs(height, width) if _has_sklearn() else generated_images(height, width)
-    return 255.0 * _read(source, (height, width), preprocessing, "validation", count)
+    coloured = generated_images(height, width)
+    read = _read(source, (height, width), preprocessing, "validation", count - len(coloured))
+    # A person's images may be few, alike, or grey: what exchanges colours would pass unnoticed.
+    return np.concatenate([255.0 * read, coloured])
 
 
 def open_calibration_images(
