@@ -22,7 +22,7 @@ from mobilevit_keras.export.serving import keras_outputs
 from mobilevit_keras.files import MARK_FILE
 from mobilevit_keras.tasks import get_task
 from tests.export.wrong_files import wrong_answers
-from tests.tiny import build_tiny, coloured_images, tell_images_apart
+from tests.tiny import build_tiny, coloured_images, load_tiny, tell_images_apart
 
 SIZE = (64, 96)
 NAMES = ("eins", "zwei", "drei")
@@ -31,7 +31,7 @@ TASK = get_task("classification")
 
 @pytest.fixture(scope="module")
 def model():
-    return tell_images_apart(build_tiny(class_names=NAMES))
+    return load_tiny(class_names=NAMES)
 
 
 @pytest.fixture(scope="module")

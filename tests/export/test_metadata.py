@@ -12,7 +12,7 @@ from mobilevit_keras.export import export_tflite, run_tflite
 from mobilevit_keras.export import metadata_schema_py_generated as metadata
 from mobilevit_keras.export.metadata import add_metadata, label_files
 from mobilevit_keras.tasks import FileOutput
-from tests.tiny import build_tiny, coloured_images, tell_images_apart
+from tests.tiny import coloured_images, load_tiny
 
 NAMES = ("Äpfel", "Birnen", "Feigen")
 
@@ -22,10 +22,10 @@ def file(request, tmp_path_factory):
     path = tmp_path_factory.mktemp("metadata") / "model.tflite"
     images = coloured_images(8, 64)
     if request.param == "float32":
-        export_tflite(tell_images_apart(build_tiny(class_names=NAMES)), path, 64, images=images)
+        export_tflite(load_tiny(class_names=NAMES), path, 64, images=images)
     else:
         export_tflite(
-            tell_images_apart(build_tiny(class_names=NAMES)),
+            load_tiny(class_names=NAMES),
             path,
             64,
             "int8",

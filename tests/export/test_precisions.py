@@ -18,7 +18,7 @@ from mobilevit_keras.layers.fake_quant import IMAGE_RANGE, quantizers_of
 from mobilevit_keras.quantization import quantize_aware
 from mobilevit_keras.tasks import get_task
 from tests.export.wrong_files import wrong_answers
-from tests.tiny import build_tiny, coloured_images, tell_images_apart
+from tests.tiny import coloured_images, load_tiny
 
 # Whole numbers: between two bytes file and model may round to either side.
 IMAGES = coloured_images(8, 64, seed=1)
@@ -27,7 +27,7 @@ TASK = get_task("classification")
 
 @pytest.fixture(scope="module")
 def model():
-    return tell_images_apart(build_tiny(activation="hard_swish"))
+    return load_tiny("hard_swish")
 
 
 @pytest.fixture(scope="module")
