@@ -75,6 +75,7 @@ def evaluate(
         interpolation=predictor.preprocessing.interpolation,
         batch_size=batch_size,
         skipped=skipped,
+        prepare=predictor.task.prepare_evaluation(source),
     )
     waiting = collections.deque()
 
