@@ -185,13 +185,13 @@ class Run:
         source = self.train.source
         names = source.class_names
         shown = ", ".join(names[:_MOST_NAMES]) + (", …" if len(names) > _MOST_NAMES else "")
-        return (
+        line = (
             f"{self.model.variant}: {self.model.count_params():,} parameters, {len(names)} classes "
             f"({shown}), {source.num_examples('train'):,} training and "
             f"{source.num_examples('validation'):,} validation images, {self.recipe.epochs} "
             f"epochs, {self.total_steps:,} steps"
-            + (f"\n{source.left_out}" if source.left_out else "")
         )
+        return f"{line}\n{source.left_out}" if source.left_out else line
 
     def _checkpoints(self, resume: Path | None) -> Checkpoints:
         return Checkpoints(
