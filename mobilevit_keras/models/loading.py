@@ -1,8 +1,13 @@
+import zipfile
 from pathlib import Path
 
 import keras
 
 from mobilevit_keras.models.vision_task import VisionTask
+
+# Weights hardly shrink: Keras stores them as they are, and compressed they lose a tenth. A file of
+# mostly zeros, such as fresh biases, is small.
+_MOST_TIMES, _SMALL = 20, 1 << 24
 
 
 def load_model(path: str | Path) -> VisionTask:
@@ -18,6 +23,7 @@ def load_model(path: str | Path) -> VisionTask:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"A model file is needed. Received: {path}, which is none.")
+    _check_unpacked_size(path)
     try:
         model = keras.saving.load_model(path, compile=False)
     # Keras and its readers raise what comes to hand on a file that is cut short or something else.
@@ -32,3 +38,19 @@ def load_model(path: str | Path) -> VisionTask:
             f"Received: {path}, which holds a {type(model).__name__}."
         )
     return model
+
+
+def _check_unpacked_size(path: Path) -> None:
+    """Refuses a file that says it is far larger unpacked, before Keras unpacks it into memory."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, NotImplementedError):
+        # What it is else is for Keras to say.
+        return
+    allowed = _SMALL + _MOST_TIMES * path.stat().st_size
+    if unpacked > allowed:
+        raise ValueError(
+            f"A model file must not be over {_MOST_TIMES} times as large unpacked. "
+            f"Received: {path} of {path.stat().st_size:,} bytes, unpacked {unpacked:,}."
+        )
