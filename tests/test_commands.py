@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -75,3 +76,15 @@ def test_libraries_are_quiet_but_where_the_program_fails(error):
     assert "of Python\n" in process.stderr
     assert ("of a library" in process.stderr) == (error == "RuntimeError")
     assert ("afterwards" in process.stderr) == (error is None)
+
+
+def test_another_backend_is_refused_in_one_line():
+    done = subprocess.run(
+        [sys.executable, "-m", "train", "describe"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
+    )
+    assert done.returncode == 2
+    assert done.stderr.endswith("KERAS_BACKEND=tensorflow. Received: 'jax'.\n")
+    assert len(done.stderr.splitlines()) == 1

@@ -5,9 +5,9 @@ import keras
 
 from mobilevit_keras.models.vision_task import VisionTask
 
-# Weights hardly shrink: Keras stores them as they are, and compressed they lose a tenth. A file of
-# mostly zeros, such as fresh biases, is small.
-_MOST_TIMES, _SMALL = 20, 1 << 24
+# Weights are random numbers, which do not compress: Keras's files unpack to about their own size.
+_MOST_UNPACKED = 64 << 20
+_MOST_TIMES = 20
 
 
 def load_model(path: str | Path) -> VisionTask:
@@ -23,7 +23,7 @@ def load_model(path: str | Path) -> VisionTask:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"A model file is needed. Received: {path}, which is none.")
-    _check_unpacked_size(path)
+    _check_archive(path)
     try:
         model = keras.saving.load_model(path, compile=False)
     # Keras and its readers raise what comes to hand on a file that is cut short or something else.
@@ -40,17 +40,16 @@ def load_model(path: str | Path) -> VisionTask:
     return model
 
 
-def _check_unpacked_size(path: Path) -> None:
-    """Refuses a file that says it is far larger unpacked, before Keras unpacks it into memory."""
+def _check_archive(path: Path) -> None:
+    """Raises ValueError where a small file would unpack to gigabytes."""
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
     except (zipfile.BadZipFile, NotImplementedError):
-        # What it is else is for Keras to say.
+        # Keras says what is wrong with it.
         return
-    allowed = _SMALL + _MOST_TIMES * path.stat().st_size
-    if unpacked > allowed:
+    if unpacked > max(_MOST_UNPACKED, _MOST_TIMES * path.stat().st_size):
         raise ValueError(
-            f"A model file must not be over {_MOST_TIMES} times as large unpacked. "
-            f"Received: {path} of {path.stat().st_size:,} bytes, unpacked {unpacked:,}."
+            f"A model file must unpack to at most {_MOST_TIMES} times its size. "
+            f"Received: {path}, which says that it unpacks to {unpacked / 1e6:,.0f} MB."
         )

@@ -63,6 +63,7 @@ def run(command: str) -> int:
     return commands.run(main, words[3:])
 
 
+@pytest.mark.tfjs
 @pytest.mark.timeout(600)
 def test_commands(folder, monkeypatch):
     served = []
