@@ -72,7 +72,8 @@ def coloured_images(count, height, width=None, seed=0):
     rows, columns = np.arange(height) * 4 // height, np.arange(width) * 4 // width
     shapes = generator.uniform(0.0, 1.0, (count, 4, 4, 3))[:, rows][:, :, columns]
     noise = generator.uniform(0.0, 1.0, (count, height, width, 3))
-    return np.rint(255.0 * (0.6 * colour + 0.3 * shapes + 0.1 * noise)).astype("float32")
+    images = np.rint(255.0 * (0.6 * colour + 0.3 * shapes + 0.1 * noise))
+    return np.ascontiguousarray(images, np.float32)
 
 
 def build_tiny(num_classes=3, class_names=None, preprocessing=None, **backbone):
