@@ -2,18 +2,20 @@
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mobilevit_keras.files import atomic_directory
+from mobilevit_keras.files import atomic_directory, check_replaceable
 
 WEB_SOURCES = Path(__file__).parent / "web"
 
 # What decides whether the built application is still the one of the sources.
 _BUILD_INPUTS = (
     "index.html",
+    "package.json",
     "package-lock.json",
     "tsconfig.json",
     "tsconfig.worker.json",
@@ -25,6 +27,13 @@ _BUILD_INPUTS = (
 _SAMPLE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _MAX_SAMPLES = 24
 _TFJS_PREFIX = "tfjs"
+
+# What sites of 0.1.0 consist of, which have no mark, beside their models and samples.
+_UNMARKED = re.compile(
+    r"index\.html|benchmark/index\.html|infer\.js|service_worker\.js|manifest\.webmanifest"
+    r"|models\.json|icons/(icon\.svg|(icon|maskable)-\d+\.png)|assets/[\w.-]+\.(js|css)"
+    r"|runtimes/litert-[\w.-]+/(litert|tfjs)/[\w.-]+\.(js|mjs|wasm)"
+)
 
 # The entries of a report that the page shows before it loads the model.
 _SHOWN = frozenset(
@@ -101,7 +110,9 @@ def find_models(run_dir: Path) -> list[ExportedModel]:
     def model(key: str) -> ExportedModel:
         return models.setdefault(key, ExportedModel(run_dir, key))
 
-    for path in [run_dir] if single else sorted(run_dir.glob("*.tflite")):
+    # A name that begins with a dot is a file that an export has not finished.
+    files = [path for path in sorted(run_dir.glob("*.tflite")) if not path.name.startswith(".")]
+    for path in [run_dir] if single else files:
         found = model(_key(path.stem, "model"))
         found.tflite = path
         found.reports["tflite"] = read_report(path.with_name(f"{path.stem}.report.json"))
@@ -136,10 +147,38 @@ def build_app(npm: str = "npm") -> Path:
     page = built / "index.html"
     if page.is_file() and page.stat().st_mtime >= _newest_input():
         return built
-    if not (WEB_SOURCES / "node_modules" / ".package-lock.json").is_file():
+    if not _packages_are_those_of_the_lock():
         _run([npm, "ci", "--no-audit", "--no-fund"])
     _run([npm, "run", "build"])
     return built
+
+
+def _packages_are_those_of_the_lock() -> bool:
+    """Whether every package that the lock file names is installed as it says.
+
+    npm writes what it has installed into a second lock file. Packages for other systems, which are
+    optional, are in the first only.
+    """
+    try:
+        wanted, installed = (
+            json.loads(path.read_text(encoding="utf-8"))["packages"]
+            for path in (
+                WEB_SOURCES / "package-lock.json",
+                WEB_SOURCES / "node_modules" / ".package-lock.json",
+            )
+        )
+    except (FileNotFoundError, ValueError, KeyError):
+        return False
+
+    def version(package: dict) -> tuple:
+        return package.get("version"), package.get("integrity")
+
+    return all(
+        name == ""
+        or (package.get("optional", False) and name not in installed)
+        or (name in installed and version(installed[name]) == version(package))
+        for name, package in wanted.items()
+    )
 
 
 def _newest_input() -> float:
@@ -168,7 +207,8 @@ def build_site(run_dirs: list[Path], output: Path, *, npm: str = "npm") -> Path:
 
     Args:
         run_dirs: Folders with exported models; the first model found is shown first.
-        output: The site's folder; an earlier site there is replaced whole.
+        output: The site's folder. An earlier site there is replaced; what else lies beside it, such
+            as `.git` and `CNAME`, stays.
         npm: The command that builds the application.
 
     Returns:
@@ -180,12 +220,10 @@ def build_site(run_dirs: list[Path], output: Path, *, npm: str = "npm") -> Path:
     """
     models = [model for run_dir in run_dirs for model in find_models(Path(run_dir))]
     output = Path(output)
-    if output.exists() and not (output.is_dir() and _is_empty_or_site(output)):
-        raise ValueError(
-            f"The output must be a new, empty or earlier site's folder. Received: {output}."
-        )
+    # Before the build, which takes its time.
+    check_replaceable(output, unmarked=_unmarked_files, keeps_others=True)
     app = build_app(npm)
-    with atomic_directory(output) as folder:
+    with atomic_directory(output, unmarked=_unmarked_files, keeps_others=True) as folder:
         shutil.copytree(app, folder, dirs_exist_ok=True)
         names = [model.name for model in models]
         entries: dict[str, dict] = {}
@@ -197,12 +235,36 @@ def build_site(run_dirs: list[Path], output: Path, *, npm: str = "npm") -> Path:
         samples = _copy_samples(run_dirs, folder)
         index = {"models": list(entries.values()), "samples": samples}
         text = json.dumps(index, indent=1, ensure_ascii=False)
-        (folder / "models.json").write_text(text + "\n", encoding="utf-8")
+        # File names may hold bytes that are no text.
+        (folder / "models.json").write_text(text + "\n", encoding="utf-8", errors="replace")
     return output
 
 
-def _is_empty_or_site(folder: Path) -> bool:
-    return not any(folder.iterdir()) or (folder / "models.json").is_file()
+def _unmarked_files(folder: Path) -> list[str]:
+    """Every file of a site of 0.1.0, which wrote no mark; none where the folder is no such site."""
+    try:
+        index = json.loads((folder / "models.json").read_text(encoding="utf-8"))
+        ids = [model["id"] for model in index["models"]]
+        urls = [url for model in index["models"] for url in model["files"].values()]
+        samples = set(index["samples"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+    wanted = ("index.html", "service_worker.js", "manifest.webmanifest", *urls)
+    if not all((folder / name).is_file() for name in wanted):
+        return []
+    paths = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    models = tuple(f"models/{name}/" for name in ids)
+    return [
+        name
+        for name in names
+        if name.startswith(models) or name in samples or _UNMARKED.fullmatch(name)
+    ]
+
+
+def _plain(name: str) -> str:
+    """A file's name as it can stand in an address without being changed."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name)
 
 
 def _copy_model(model: ExportedModel, site: Path) -> dict:
@@ -210,26 +272,26 @@ def _copy_model(model: ExportedModel, site: Path) -> dict:
     digest = hashlib.sha256()
     files: dict[str, Path] = {}
     if model.tflite:
-        files[model.tflite.name] = model.tflite
-        report = model.tflite.with_name(f"{model.tflite.stem}.report.json")
-        files[report.name] = report
+        stem = _plain(model.tflite.stem)
+        files[f"{stem}.tflite"] = model.tflite
+        files[f"{stem}.report.json"] = model.tflite.with_name(f"{model.tflite.stem}.report.json")
         files["labels.txt"] = _labels(model.tflite)
     if model.tfjs:
         for path in sorted(model.tfjs.iterdir()):
-            if path.suffix in {".json", ".bin", ".txt"}:
+            if path.suffix in {".json", ".bin", ".txt"} and not path.name.startswith("."):
                 files[f"{_TFJS_PREFIX}/{path.name}"] = path
     for name, path in files.items():
         digest.update(name.encode() + path.read_bytes())
     report = next(iter(model.reports.values()))
     words = [str(report["variant"]), str(report["precision"]), digest.hexdigest()[:10]]
-    identifier = "-".join(words).replace("/", "_")
+    identifier = _plain("-".join(words))
     folder = site / "models" / identifier
     for name, path in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / name)
     urls = {}
     if model.tflite:
-        urls["tflite"] = f"models/{identifier}/{model.tflite.name}"
+        urls["tflite"] = f"models/{identifier}/{stem}.tflite"
     if model.tfjs:
         urls["tfjs"] = f"models/{identifier}/{_TFJS_PREFIX}/model.json"
     reports = {
@@ -249,8 +311,10 @@ def _copy_samples(run_dirs: list[Path], site: Path) -> list[str]:
     urls = []
     for run_dir in run_dirs:
         for path in sorted((Path(run_dir) / "samples").glob("*")):
-            if path.suffix.lower() not in _SAMPLE_SUFFIXES or len(urls) == _MAX_SAMPLES:
+            if path.suffix.lower() not in _SAMPLE_SUFFIXES or path.name.startswith("."):
                 continue
+            if len(urls) == _MAX_SAMPLES:
+                break
             name = f"{len(urls):02d}{path.suffix.lower()}"
             (site / "samples").mkdir(exist_ok=True)
             shutil.copyfile(path, site / "samples" / name)

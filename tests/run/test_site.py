@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from convert.__main__ import main
-from convert.site import build_site, find_models
+from convert.server import serving
+from convert.site import build_app, build_site, find_models
 from mobilevit_keras import commands
+from mobilevit_keras.files import MARK_FILE
 
 REPORT = {
     "variant": "mobilevit_xxs",
@@ -121,7 +123,7 @@ def test_refusals(run_dir, tmp_path):
 def test_never_replaces_a_folder_that_is_no_site(run_dir, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("mine")
-    with pytest.raises(ValueError, match="new, empty or earlier site's folder. .*thesis"):
+    with pytest.raises(ValueError, match="Received: .*thesis, which also holds chapter.txt"):
         build_site([run_dir], tmp_path / "thesis")
     assert (tmp_path / "thesis" / "chapter.txt").read_text() == "mine"
 
@@ -189,3 +191,134 @@ def test_demo_serves_on_this_computer_and_cleans_up(run_dir, tmp_path, number):
     finally:
         process.kill()
         process.stdout.close()
+
+
+def test_a_second_time_keeps_what_a_person_added(run_dir, tmp_path):
+    """The way of GitHub Pages: the site's folder is a repository with a domain name of its own."""
+    site = build_site([run_dir], tmp_path / "site")
+    first = {path.relative_to(site) for path in site.rglob("*")}
+    (site / ".git").mkdir()
+    (site / ".git" / "HEAD").write_text("ref: refs/heads/pages")
+    (site / "CNAME").write_text("example.org")
+    (site / "samples" / "mine.png").write_bytes(b"mine")
+    (run_dir / "model_int8.tflite").unlink()
+    build_site([run_dir], site)
+    assert (site / ".git" / "HEAD").read_text() == "ref: refs/heads/pages"
+    assert (site / "CNAME").read_text() == "example.org"
+    assert (site / "samples" / "mine.png").read_bytes() == b"mine"
+    second = {path.relative_to(site) for path in site.rglob("*")}
+    gone = {path.parts[1].rsplit("-", 1)[0] for path in first - second}
+    assert gone == {"mobilevit_xxs-int8"}, "what the new site lacks goes, and nothing else"
+
+
+def as_version_010(site: Path) -> Path:
+    """The same site as 0.1.0 wrote it: without a mark."""
+    (site / MARK_FILE).unlink()
+    return site
+
+
+def test_a_site_of_an_earlier_version_is_updated(run_dir, tmp_path):
+    site = as_version_010(build_site([run_dir], tmp_path / "site"))
+    (site / "CNAME").write_text("example.org")
+    (run_dir / "model_int8.tflite").unlink()
+    build_site([run_dir], site)
+    assert (site / "CNAME").read_text() == "example.org"
+    assert len(list((site / "models").iterdir())) == 2
+    assert json.loads((site / MARK_FILE).read_text())["wrote"]
+
+
+@pytest.mark.parametrize("index", ["{}", '{"models": [], "samples": []}', "[]", "no JSON"])
+def test_models_json_alone_makes_no_site(run_dir, tmp_path, index):
+    folder = tmp_path / "thesis"
+    folder.mkdir()
+    (folder / "models.json").write_text(index)
+    (folder / "index.html").write_text("mine")
+    with pytest.raises(ValueError, match="Received: .*thesis, which also holds .*models.json"):
+        build_site([run_dir], folder)
+    assert (folder / "index.html").read_text() == "mine"
+
+
+def test_an_update_that_is_killed_leaves_a_usable_site(run_dir, tmp_path, monkeypatch):
+    """After each file that takes its place, the page and all that models.json names are there."""
+    site = build_site([run_dir], tmp_path / "site")
+    (site / "CNAME").write_text("example.org")
+    (run_dir / "model_int8.tflite").write_bytes(b"\0\0\0\0TFL3 another")
+    moves = 0
+    replace = os.replace
+
+    def checked(source, target):
+        nonlocal moves
+        replace(source, target)
+        if Path(target).is_relative_to(site):
+            moves += 1
+            assert_usable(site)
+
+    monkeypatch.setattr(os, "replace", checked)
+    build_site([run_dir], site)
+    assert moves > 20
+    assert_usable(site)
+
+
+def assert_usable(site: Path) -> None:
+    """Every local address in the pages and in models.json must stand for a file."""
+    index = json.loads((site / "models.json").read_text())
+    urls = [url for model in index["models"] for url in model["files"].values()]
+    for name in (*urls, *index["samples"]):
+        assert (site / name).is_file(), name
+    for page in (site / "index.html", site / "benchmark" / "index.html"):
+        for name in re.findall(r'(?:src|href)="([^"#]*\.\w+)"', page.read_text()):
+            assert (page.parent / name).is_file(), (page, name)
+
+
+def test_what_an_export_has_not_finished_is_no_model(run_dir, tmp_path):
+    (run_dir / ".partial-host-1-abcd-model.tflite").write_bytes(b"\0\0\0\0TFL3")
+    (run_dir / "samples" / ".partial-host-1-abcd-a.png").write_bytes(b"")
+    assert len(find_models(run_dir)) == 3
+    site = build_site([run_dir], tmp_path / "site")
+    assert len(list((site / "samples").iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["a#b", "50% of 100", "what?", "a\\b", "ü\nx"])
+def test_any_file_name_gets_an_address(run_dir, tmp_path, name):
+    write_tflite(tmp_path / "odd", name)
+    site = build_site([tmp_path / "odd"], tmp_path / "site")
+    (model,) = json.loads((site / "models.json").read_text())["models"]
+    assert model["name"] == f"mobilevit_xxs · float32 · {name}"
+    with serving(site) as url:
+        address = model["files"]["tflite"]
+        assert re.fullmatch(r"[\w./-]+", address, re.ASCII)
+        for path in (address, address.replace(".tflite", ".report.json")):
+            with urllib.request.urlopen(url + path, timeout=10) as response:
+                assert response.status == 200
+
+
+def locks(folder: Path, monkeypatch, installed: dict | None) -> None:
+    """A lock file with two packages, and npm's list of what it has installed."""
+    wanted = {
+        "": {"name": "app"},
+        "node_modules/a": {"version": "1.0.0", "integrity": "sha512-a"},
+        "node_modules/for-another-system": {"version": "1.0.0", "optional": True},
+    }
+    (folder / "node_modules").mkdir()
+    (folder / "index.html").write_text("")
+    (folder / "package-lock.json").write_text(json.dumps({"packages": wanted}))
+    if installed is not None:
+        text = json.dumps({"packages": installed})
+        (folder / "node_modules" / ".package-lock.json").write_text(text)
+    monkeypatch.setattr("convert.site.WEB_SOURCES", folder)
+    monkeypatch.setattr("convert.site._BUILD_INPUTS", ("index.html",))
+
+
+@pytest.mark.parametrize(
+    ("installed", "first"),
+    [
+        ({"node_modules/a": {"version": "1.0.0", "integrity": "sha512-a"}}, "run build"),
+        ({"node_modules/a": {"version": "0.9.0", "integrity": "sha512-b"}}, "ci .*"),
+        ({}, "ci .*"),
+        (None, "ci .*"),
+    ],
+)
+def test_a_changed_lock_file_is_installed_first(tmp_path, monkeypatch, installed, first):
+    locks(tmp_path, monkeypatch, installed)
+    with pytest.raises(OSError, match=f"`false {first}` in .* must succeed"):
+        build_app("false")
