@@ -14,6 +14,7 @@ WEB_SOURCES = Path(__file__).parent / "web"
 
 # What decides whether the built application is still the one of the sources.
 _BUILD_INPUTS = (
+    "content_security_policy.txt",
     "index.html",
     "package.json",
     "package-lock.json",

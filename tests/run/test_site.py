@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from convert.__main__ import main
-from convert.server import serving
+from convert.server import own_addresses, serving
 from convert.site import build_app, build_site, find_models
 from mobilevit_keras import commands
 from mobilevit_keras.files import MARK_FILE
@@ -155,6 +157,8 @@ def test_commands(run_dir, tmp_path, capsys):
     assert commands.run(main, ["demo", str(tmp_path / "nowhere")]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and "nowhere" in error and error.count("\n") == 1
+    assert commands.run(main, ["demo", str(run_dir), "--port", "80000"]) == 2
+    assert capsys.readouterr().err == "error: A port must be 0 to 65535. Received: 80000.\n"
 
 
 def test_the_page_does_not_wait_for_tensorflow(run_dir, tmp_path):
@@ -166,12 +170,12 @@ def test_the_page_does_not_wait_for_tensorflow(run_dir, tmp_path):
     assert subprocess.run(command, stdout=subprocess.DEVNULL).returncode == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_demo_serves_on_this_computer_and_cleans_up(run_dir, tmp_path, number):
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
+@contextmanager
+def demo(run_dir: Path, scratch: Path, *arguments: str) -> Iterator[subprocess.Popen]:
+    """Runs a demo whose temporary folders lie in `scratch`."""
+    scratch.mkdir(exist_ok=True)
     process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "convert", "demo", str(run_dir), "--port", "0"],
+        [sys.executable, "-u", "-m", "convert", "demo", str(run_dir), "--port", "0", *arguments],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "TMPDIR": str(scratch)},
@@ -179,6 +183,17 @@ def test_demo_serves_on_this_computer_and_cleans_up(run_dir, tmp_path, number):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_demo_serves_on_this_computer_and_cleans_up(run_dir, tmp_path, number):
+    scratch = tmp_path / "scratch"
+    with demo(run_dir, scratch) as process:
         line = process.stdout.readline()
         url = re.search(r"http://127\.0\.0\.1:\d+/", line).group()
         with urllib.request.urlopen(url, timeout=10) as response:
@@ -188,9 +203,18 @@ def test_demo_serves_on_this_computer_and_cleans_up(run_dir, tmp_path, number):
         process.send_signal(number)
         assert process.wait(20) == 0
         assert not list(scratch.iterdir())
-    finally:
-        process.kill()
-        process.stdout.close()
+
+
+def test_a_killed_demo_is_cleaned_up_by_the_next(run_dir, tmp_path):
+    scratch = tmp_path / "scratch"
+    with demo(run_dir, scratch) as killed:
+        killed.stdout.readline()
+    (abandoned,) = scratch.iterdir()
+    with demo(run_dir, scratch) as first, demo(run_dir, scratch, "--host", "0.0.0.0") as second:
+        assert first.stdout.readline() and second.stdout.readline()
+        assert not own_addresses() or own_addresses()[0] in second.stdout.readline()
+        assert len(list(scratch.iterdir())) == 2, "those that run are left alone"
+        assert not abandoned.exists()
 
 
 def test_a_second_time_keeps_what_a_person_added(run_dir, tmp_path):
