@@ -62,6 +62,28 @@ function texts(): Plugin {
   };
 }
 
+/**
+ * Puts the policy that the local server sends into the pages, for hosts that send none. Not while
+ * developing, where Vite's own scripts stand in the page.
+ */
+function contentSecurityPolicy(): Plugin {
+  const lines = readFileSync(join(root, "content_security_policy.txt"), "utf8").trim().split("\n");
+  return {
+    name: "content-security-policy",
+    apply: "build",
+    transformIndexHtml: (html) => ({
+      html,
+      tags: [
+        {
+          tag: "meta",
+          attrs: { "http-equiv": "Content-Security-Policy", content: lines.join("; ") },
+          injectTo: "head-prepend",
+        },
+      ],
+    }),
+  };
+}
+
 /** Writes what a browser needs to install the application. */
 function manifest(): Plugin {
   const icon = (src: string, sizes: string, type: string, purpose = "any") => ({
@@ -136,7 +158,7 @@ export default defineConfig({
   root,
   base: "./",
   define: { __RUNTIMES__: JSON.stringify(RUNTIMES_FOLDER) },
-  plugins: [texts(), manifest(), runtimes(), precache()],
+  plugins: [texts(), contentSecurityPolicy(), manifest(), runtimes(), precache()],
   worker: {
     format: "es",
     // Their names keep the runtimes' code out of what is kept for offline use before it is needed.

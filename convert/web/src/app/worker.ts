@@ -1,5 +1,14 @@
 /** The worker: holds the models, one request after the other, so that the page never waits. */
-import { InferError, load, type Model, type Rejection, RUNTIMES, unsuitable } from "../infer";
+import {
+  InferError,
+  load,
+  type Model,
+  type Pixels,
+  pixelsOf,
+  type Rejection,
+  RUNTIMES,
+  unsuitable,
+} from "../infer";
 import {
   type ModelSpec,
   type ModelState,
@@ -16,14 +25,15 @@ declare const __RUNTIMES__: string;
 const models = new Map<string, { key: string; model: Promise<Model> }>();
 /** Addresses read while a model was loaded that then ran. */
 const proven = new Set<string>();
+/** The latest image, for the models that see it too. */
+let decoded: { key: number; pixels: Pixels } | undefined;
 let queue: Promise<void> = Promise.resolve();
-
 
 function modelOf(spec: ModelSpec): Promise<Model> {
   const key = `${spec.runtime} ${spec.threads ?? ""}`;
   const held = models.get(spec.id);
   if (held?.key === key) return held.model;
-  void held?.model.then((model) => model.dispose()).catch(() => undefined);
+  release(spec.id);
   const assets = new URL(__RUNTIMES__, siteUrl()).href;
   performance.clearResourceTimings();
   const model = load(spec.source, { runtime: spec.runtime, threads: spec.threads, assets });
@@ -33,34 +43,54 @@ function modelOf(spec: ModelSpec): Promise<Model> {
   model.then(remember, () => undefined);
   models.set(spec.id, { key, model });
   // A model that could not be loaded is tried again with the next request.
-  model.catch(() => models.delete(spec.id));
+  model.catch(() => {
+    if (models.get(spec.id)?.model === model) models.delete(spec.id);
+  });
   return model;
 }
 
-/** This file lies in the site's `assets/`. */
+function release(id: string): void {
+  void models
+    .get(id)
+    ?.model.then((model) => model.dispose())
+    .catch(() => undefined);
+  models.delete(id);
+}
+
+/** This file lies in the site's `assets/`; the worker's own address is the script that imports it. */
 function siteUrl(): string {
-  return new URL("..", self.location.href).href;
+  return new URL("..", import.meta.url).href;
 }
 
 function stateOf(model: Model): ModelState {
-  const { runtime, threads, rejected, timings, report, memory } = model;
-  return { runtime, threads, rejected, timings, report, memory };
+  const { runtime, threads, rejected, timings, memory } = model;
+  return { runtime, threads, rejected, timings, memory };
 }
 
 const handlers: {
   [K in RequestKind]: (argument: Requests[K]["argument"]) => Promise<Requests[K]["result"]>;
 } = {
   async prepare({ spec }) {
-    return stateOf(await modelOf(spec));
+    const model = await modelOf(spec);
+    return { ...stateOf(model), description: model.description };
   },
-  async classify({ spec, image, count }) {
+  async classify({ spec, image, key, last, count }) {
     try {
       const model = await modelOf(spec);
-      const predictions = await model.classify(image, count);
+      if (decoded?.key !== key) {
+        decoded = undefined;
+        decoded = { key, pixels: await pixelsOf(image) };
+      }
+      const predictions = await model.classify(decoded.pixels, count);
       return { predictions, state: stateOf(model) };
     } finally {
-      image.close();
+      if (last) decoded = undefined;
+      if (!(image instanceof Blob)) image.close();
     }
+  },
+  async retain({ ids }) {
+    for (const id of [...models.keys()]) if (!ids.includes(id)) release(id);
+    return null;
   },
   async time({ spec }) {
     return (await modelOf(spec)).time();

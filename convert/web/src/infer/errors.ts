@@ -3,6 +3,7 @@ export type ErrorCode =
   | "not_found"
   | "truncated"
   | "not_a_model"
+  | "not_described"
   | "wrong_task"
   | "no_runtime"
   | "runtime_failed"

@@ -1,24 +1,11 @@
-/** Reads a model's files: the model, its report and its class names. */
+/** Reads a model's files, and its description from them. */
+import { type Description, describedTfjs, describedTflite, fromReport } from "./description";
 import { InferError } from "./errors";
-import type { Preprocessing } from "./preprocess";
 import type { Format } from "./runtimes";
 import { type ModelJson, weightBytes } from "./tfjs";
 
-/** What the exporter measured and wrote beside the model; unknown fields are kept. */
-export interface Report {
-  format: Format;
-  file?: string;
-  variant: string;
-  num_classes: number;
-  size: [number, number];
-  precision: string;
-  bytes?: number;
-  parameters?: number;
-  preprocessing: Preprocessing;
-  parity?: { images: number; max_abs_difference: number; top1_agreement: number };
-  accuracy?: { top1: number; top5: number; images: number } | null;
-  [field: string]: unknown;
-}
+/** Addresses of one model in one or both formats, or a `.tflite` file. */
+export type Source = string | Blob | Partial<Record<Format, string>>;
 
 export interface TfliteFiles {
   format: "tflite";
@@ -31,7 +18,8 @@ export interface TfjsFiles {
   weights: ArrayBuffer[];
 }
 
-export type ModelFiles = TfliteFiles | TfjsFiles;
+/** A model's files, whole, with what they say of themselves. */
+export type ModelFiles = (TfliteFiles | TfjsFiles) & { description: Description };
 
 const TFLITE_IDENTIFIER = "TFL3";
 
@@ -77,49 +65,40 @@ export function formatOfUrl(url: string): Format {
 function reportUrl(url: string): string {
   return formatOfUrl(url) === "tfjs"
     ? new URL("report.json", url).href
-    : url.replace(/\.tflite(?=$|\?)/, ".report.json");
+    : url.replace(/\.tflite(?=$|[?#])/, ".report.json");
 }
 
-export async function readReport(url: string): Promise<Report> {
-  const report = (await getJson(reportUrl(url))) as Partial<Report>;
-  const { short_side: shortSide, crop_size: cropSize } = report.preprocessing ?? {};
-  const numbers = [report.num_classes, ...(report.size ?? []), shortSide, cropSize];
-  if (numbers.length !== 5 || !numbers.every((value) => Number.isInteger(value) && value! > 0)) {
-    throw new InferError("wrong_task", `${reportUrl(url)} is not a classifier's report.`, {
-      file: reportUrl(url),
-    });
-  }
-  return report as Report;
-}
-
-export async function readLabels(url: string, count: number): Promise<string[]> {
-  const address = new URL("labels.txt", url).href;
-  const labels = (await (await get(address)).text()).replace(/\r?\n$/, "").split(/\r?\n/);
-  if (labels.length !== count) {
-    throw new InferError(
-      "wrong_task",
-      `${address} must have a line for each of the ${count} classes. Received: ${labels.length}.`,
-      { file: address },
-    );
-  }
-  return labels;
-}
-
-async function readTflite(url: string, expected: number | undefined): Promise<TfliteFiles> {
-  const bytes = new Uint8Array(await getBytes(url));
-  const identifier = String.fromCharCode(...bytes.subarray(4, 8));
-  if (expected !== undefined && bytes.length < expected) {
-    throw new InferError("truncated", `${url} has ${bytes.length} of ${expected} bytes.`, {
+/** The description of an export of 0.1.0, whose files do not hold one. */
+async function readBeside(url: string, length?: number): Promise<Description> {
+  const report = ((await getJson(reportUrl(url))) ?? {}) as Record<string, unknown>;
+  if (typeof report.bytes === "number" && length !== undefined && length < report.bytes) {
+    throw new InferError("truncated", `${url} has ${length} of ${report.bytes} bytes.`, {
       file: url,
     });
   }
-  if (identifier !== TFLITE_IDENTIFIER) {
-    throw new InferError("not_a_model", `${url} is not a TFLite file.`, { file: url });
+  if (!Number.isInteger(report.num_classes)) {
+    throw new InferError("wrong_task", `${reportUrl(url)} is not a classifier's report.`);
   }
-  return { format: "tflite", bytes };
+  const text = await (await get(new URL("labels.txt", url).href)).text();
+  return fromReport(report, text.replace(/\r?\n$/, "").split(/\r?\n/));
 }
 
-async function readTfjs(url: string): Promise<TfjsFiles> {
+async function readTflite(source: string | Blob): Promise<ModelFiles> {
+  const isAddress = typeof source === "string";
+  const bytes = new Uint8Array(await (isAddress ? getBytes(source) : source.arrayBuffer()));
+  const file = isAddress ? source : source instanceof File ? source.name : "";
+  if (String.fromCharCode(...bytes.subarray(4, 8)) !== TFLITE_IDENTIFIER) {
+    throw new InferError("not_a_model", `${file} is not a TFLite file.`, { file });
+  }
+  const description = describedTflite(bytes);
+  if (description) return { format: "tflite", bytes, description };
+  if (isAddress) {
+    return { format: "tflite", bytes, description: await readBeside(source, bytes.length) };
+  }
+  throw new InferError("not_described", `${file} does not say what it is.`, { file });
+}
+
+async function readTfjs(url: string): Promise<ModelFiles> {
   const json = (await getJson(url)) as ModelJson;
   if (!json.modelTopology || !Array.isArray(json.weightsManifest)) {
     throw new InferError("not_a_model", `${url} is not a TensorFlow.js graph model.`, {
@@ -138,10 +117,16 @@ async function readTfjs(url: string): Promise<TfjsFiles> {
       file: url,
     });
   }
-  return { format: "tfjs", json, weights };
+  const description = describedTfjs(json) ?? (await readBeside(url));
+  return { format: "tfjs", json, weights, description };
 }
 
-/** Reads a model's files and checks that they are whole. */
-export function readModel(url: string, report: Report): Promise<ModelFiles> {
-  return formatOfUrl(url) === "tfjs" ? readTfjs(url) : readTflite(url, report.bytes);
+/**
+ * Reads a model's files and checks that they are whole.
+ *
+ * @throws InferError `not_found`, `truncated`, `not_a_model`, `not_described`, `wrong_task`.
+ */
+export function readModel(source: string | Blob): Promise<ModelFiles> {
+  const isTfjs = typeof source === "string" && formatOfUrl(source) === "tfjs";
+  return isTfjs ? readTfjs(source) : readTflite(source);
 }
