@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from mobilevit_keras.export.conversion import convert
-from mobilevit_keras.models import MobileViTImageClassifier, load_classifier
+from mobilevit_keras.models import MobileViTImageClassifier, load_model
 
 
 def _saved_model(model: MobileViTImageClassifier, size: int, directory: str) -> None:
@@ -61,7 +61,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("output", help="OUT.tflite, or a folder for TF.js")
     parser.add_argument("--size", type=int, default=256)
     options = parser.parse_args(arguments)
-    model = load_classifier(options.model)
+    model = load_model(options.model)
     if options.output.endswith(".tflite"):
         plain_tflite(model, options.output, options.size)
     else:

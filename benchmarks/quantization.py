@@ -23,7 +23,7 @@ from mobilevit_keras.export.benchmark import benchmark
 from mobilevit_keras.export.check_images import open_calibration_images
 from mobilevit_keras.export.parity import compare
 from mobilevit_keras.export.serving import keras_probabilities
-from mobilevit_keras.models import MobileViTImageClassifier, load_classifier
+from mobilevit_keras.models import MobileViTImageClassifier, load_model
 from train.config import ClassificationConfig
 
 PTQ, QAT, PLAIN = "int8 calibrated", "int8 trained", "plain full int8"
@@ -98,7 +98,7 @@ def measure_seed(options: argparse.Namespace, seed: int) -> dict[str, float]:
     train_or_go_on(config, trained)
     weights = trained / "model.keras"
     train_or_go_on(aware_config(config, weights, options.aware_epochs), aware)
-    model, twin = (load_classifier(run / "model.keras") for run in (trained, aware))
+    model, twin = (load_model(run / "model.keras") for run in (trained, aware))
     calibration = open_calibration_images(
         options.data, options.size, options.size, model.preprocessing
     )

@@ -49,9 +49,9 @@ def run_export(
 ) -> int:
     """Exports, prints what came of it and returns the exit status: 1 where a check failed."""
     from mobilevit_keras.export import CheckError
-    from mobilevit_keras.models import load_classifier
+    from mobilevit_keras.models import load_model
 
-    model = load_classifier(options.model)
+    model = load_model(options.model)
     crop = model.preprocessing.crop_size
     samples = options.model.parent / "samples"
     images = options.images

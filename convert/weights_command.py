@@ -92,10 +92,10 @@ def _to_keras(options: argparse.Namespace) -> int:
 
 
 def _to_safetensors(options: argparse.Namespace) -> int:
-    from mobilevit_keras.models import load_classifier
+    from mobilevit_keras.models import load_model
     from mobilevit_keras.weights import save_checkpoint
 
-    model = load_classifier(options.source)
+    model = load_model(options.source)
     save_checkpoint(model, options.output, options.layout)
     print(
         f"{options.output}: {model.backbone.variant}, {model.num_classes} classes, "

@@ -1,35 +1,77 @@
 """MobileViT in Keras: layers, models, training, quantization, TFLite and TF.js."""
 
-import importlib
+import sys
+from pathlib import Path
 
-__version__ = "0.1.0"
+from mobilevit_keras.version import __version__
 
-# Keras and TensorFlow take seconds to import, which `--help` should not wait for.
-_EXPORTS = {
-    "MobileViTBackbone": "mobilevit_keras.models",
-    "MobileViTImageClassifier": "mobilevit_keras.models",
-    "Preprocessing": "mobilevit_keras.models",
-    "load_preset": "mobilevit_keras.weights",
-    "load_weights_or_preset": "mobilevit_keras.weights",
-    "predict_images": "mobilevit_keras.inference",
-}
+
+def _is_command() -> bool:
+    """Whether `python -m train` or `python -m convert` of this project is what runs.
+
+    They import the rooms that a command needs when it runs: `--help` and the server of the browser
+    application must not wait for TensorFlow.
+    """
+    file = getattr(sys.modules.get("__main__"), "__file__", None)
+    if file is None:
+        return False
+    here = Path(__file__).resolve().parents[1]
+    return Path(file).resolve() in (here / name / "__main__.py" for name in ("train", "convert"))
+
+
+# Importing the package registers its classes, so that Keras opens files that hold them.
+if not _is_command():
+    from mobilevit_keras import (
+        data,
+        evaluation,
+        export,
+        inference,
+        layers,
+        metrics,
+        models,
+        quantization,
+        tasks,
+        training,
+        weights,
+    )
+    from mobilevit_keras.export import export_tfjs, export_tflite
+    from mobilevit_keras.inference import predict_images
+    from mobilevit_keras.models import (
+        MobileViTBackbone,
+        MobileViTImageClassifier,
+        Preprocessing,
+        VisionTask,
+        freeze,
+        load_model,
+        replace_classifier,
+    )
+    from mobilevit_keras.quantization import quantize_aware
+    from mobilevit_keras.weights import load_preset, load_weights_or_preset
 
 __all__ = [
     "MobileViTBackbone",
     "MobileViTImageClassifier",
     "Preprocessing",
+    "VisionTask",
     "__version__",
+    "data",
+    "evaluation",
+    "export",
+    "export_tfjs",
+    "export_tflite",
+    "freeze",
+    "inference",
+    "layers",
+    "load_model",
     "load_preset",
     "load_weights_or_preset",
+    "metrics",
+    "models",
     "predict_images",
+    "quantization",
+    "quantize_aware",
+    "replace_classifier",
+    "tasks",
+    "training",
+    "weights",
 ]
-
-
-def __getattr__(name: str):
-    if name not in _EXPORTS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_EXPORTS[name]), name)
-
-
-def __dir__() -> list[str]:
-    return __all__

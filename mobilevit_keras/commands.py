@@ -5,7 +5,11 @@ import importlib
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
+
+# A ValueError raised here was written for the person who runs a command.
+_OURS = ("mobilevit_keras", "train", "convert")
 
 
 def run_subcommand(package: str, names: Sequence[str], arguments: Sequence[str]) -> int:
@@ -70,9 +74,10 @@ def _import_tensorflow_quietly() -> None:
 def run(main: Callable[[Sequence[str]], int], arguments: Sequence[str] | None = None) -> int:
     """Runs a command's `main` and turns what a person can mend into one line and exit status 2.
 
-    `ValueError` (a bad argument or file content) and `OSError` (a missing, unreadable or unwritable
-    file, a full disk) are the person's to mend. Anything else is a fault of the program and keeps
-    its traceback. `MOBILEVIT_KERAS_TRACEBACK=1` shows the traceback of every error.
+    A `ValueError` that code of this project raises (a bad argument or file content) and `OSError`
+    (a missing, unreadable or unwritable file, a full disk) are the person's to mend. Anything else
+    is a fault of the program and keeps its traceback, a ValueError out of a library too: nobody can
+    tell what to do about it. `MOBILEVIT_KERAS_TRACEBACK=1` shows the traceback of every error.
 
     Args:
         main: Takes the arguments, returns the exit status.
@@ -87,7 +92,16 @@ def run(main: Callable[[Sequence[str]], int], arguments: Sequence[str] | None = 
         print("interrupted", file=sys.stderr)
         return 130
     except (ValueError, OSError) as error:
-        if os.environ.get("MOBILEVIT_KERAS_TRACEBACK") == "1":
+        if os.environ.get("MOBILEVIT_KERAS_TRACEBACK") == "1" or not _is_a_persons(error):
             raise
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def _is_a_persons(error: ValueError | OSError) -> bool:
+    """Whether an error says what a person can mend."""
+    if isinstance(error, OSError):
+        return True
+    frames = list(traceback.walk_tb(error.__traceback__))
+    package = frames[-1][0].f_globals.get("__name__", "").partition(".")[0] if frames else ""
+    return package in _OURS

@@ -1,19 +1,22 @@
+import json
+
 import pytest
 
 from mobilevit_keras import commands
+from mobilevit_keras.files import check_replaceable
 
 
-@pytest.mark.parametrize(
-    "error, status", [(ValueError("no such variant"), 2), (FileNotFoundError("no such file"), 2)]
-)
-def test_a_persons_mistake_is_one_line(capsys, error, status):
-    def main(arguments):
-        raise error
-
-    assert commands.run(main, []) == status
-    captured = capsys.readouterr()
-    assert captured.err == f"error: {error}\n"
-    assert captured.out == ""
+def test_a_persons_mistake_is_one_line(capsys, tmp_path):
+    (tmp_path / "letter").touch()
+    for main, part in (
+        (lambda arguments: check_replaceable(tmp_path), "which also holds letter."),
+        (lambda arguments: open(tmp_path / "none"), "No such file"),
+    ):
+        assert commands.run(main, []) == 2
+        captured = capsys.readouterr()
+        assert captured.err.startswith("error: ") and part in captured.err
+        assert captured.err.count("\n") == 1
+        assert captured.out == ""
 
 
 def test_a_fault_of_the_program_keeps_its_traceback():
@@ -22,6 +25,11 @@ def test_a_fault_of_the_program_keeps_its_traceback():
 
     with pytest.raises(RuntimeError):
         commands.run(main, [])
+
+
+def test_a_value_error_of_a_library_is_a_fault():
+    with pytest.raises(ValueError, match="Expecting value"):
+        commands.run(lambda arguments: json.loads("no JSON"), [])
 
 
 def test_the_traceback_can_be_asked_for(monkeypatch):

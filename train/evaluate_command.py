@@ -48,7 +48,7 @@ def main(options: argparse.Namespace) -> int:
     """Runs the command; returns its exit status."""
     from mobilevit_keras.data import SkippedImages, open_source
     from mobilevit_keras.evaluation import evaluate, open_predictor
-    from mobilevit_keras.training.plots import plot_confusion
+    from mobilevit_keras.tasks.pictures import plot_confusion
 
     source = open_source(options.data)
     rows = []

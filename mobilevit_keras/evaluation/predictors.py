@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mobilevit_keras.export.report import LABELS_FILE, report_path
-from mobilevit_keras.models import MINIMUM_SIZE, Preprocessing, load_classifier
+from mobilevit_keras.models import MINIMUM_SIZE, Preprocessing, load_model
 
 Batches = Iterable[np.ndarray]
 """Batches of images, float32 `(B, H, W, 3)`, RGB in [0, 1]."""
@@ -65,7 +65,7 @@ def open_predictor(path: str | Path, size: int | None = None) -> Predictor:
 
 
 def _open_keras(path: Path, size: int | None) -> Predictor:
-    model = load_classifier(path)
+    model = load_model(path)
     preprocessing = model.preprocessing
     if size is not None:
         if size < MINIMUM_SIZE:

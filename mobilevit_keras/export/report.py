@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import keras
+
 from mobilevit_keras.export.parity import Parity
 from mobilevit_keras.export.serving import INPUT_NAME, OUTPUT_NAME
 from mobilevit_keras.files import atomic_path
@@ -30,6 +32,16 @@ def report_path(path: str | Path) -> Path:
     """Where the report of an exported file or TF.js folder lies."""
     path = Path(path)
     return path / "report.json" if path.is_dir() else path.with_suffix(".report.json")
+
+
+def num_parameters(model: keras.Model) -> int:
+    """Parameters that training finds, those of frozen layers too; norms' statistics are none."""
+    return sum(
+        weight.shape.num_elements()
+        for layer in model._flatten_layers()
+        # What a layer declared; `trainable_weights` leaves all out where the layer is frozen.
+        for weight in layer._trainable_variables
+    )
 
 
 def describe(
@@ -65,7 +77,7 @@ def describe(
         "size": list(size),
         "precision": precision,
         "bytes": num_bytes,
-        "parameters": sum(weight.shape.num_elements() for weight in model.trainable_weights),
+        "parameters": num_parameters(model),
         "preprocessing": dataclasses.asdict(model.preprocessing.at_size(size)),
         "input": {"name": INPUT_NAME, "dtype": input_type, "range": [0, 255]},
         "output": {"name": OUTPUT_NAME, "dtype": "float32"},

@@ -28,7 +28,7 @@ from mobilevit_keras.files import atomic_directory, check_replaceable
 from mobilevit_keras.layers import TRAINING, TransformerLayer
 from mobilevit_keras.models import MobileViTImageClassifier
 from mobilevit_keras.quantization import fold
-from mobilevit_keras.quantization.fold import check_classifier, check_size
+from mobilevit_keras.quantization.fold import check_model, check_size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +79,7 @@ def export_tfjs(
             f"`precision` must be one of {sorted(TFJS_PRECISIONS)}. Received: {precision!r}."
         )
     chosen = TFJS_PRECISIONS[precision]
-    check_classifier(model, TRAINING)
+    check_model(model, TRAINING)
     directory, size = Path(directory), check_export_size(size)
     check_size(model, *size)
     check_replaceable(directory, unmarked=_earlier_model)

@@ -35,7 +35,7 @@ from mobilevit_keras.files import atomic_path
 from mobilevit_keras.layers import QUANTIZED, TRAINING
 from mobilevit_keras.models import MobileViTImageClassifier
 from mobilevit_keras.quantization import fold, quantize_aware, settle_ranges
-from mobilevit_keras.quantization.fold import check_classifier, check_size
+from mobilevit_keras.quantization.fold import check_model, check_size
 
 INPUT_TYPES = ("float32", "uint8")
 
@@ -172,7 +172,7 @@ def _check_arguments(model, size, precision, calibration, input_type) -> _Precis
         if value not in values:
             raise ValueError(f"`{name}` must be one of {values}. Received: {value!r}.")
     chosen = TFLITE_PRECISIONS[precision]
-    check_classifier(model, TRAINING, QUANTIZED)
+    check_model(model, TRAINING, QUANTIZED)
     check_size(model, *size)
     is_aware = model.backbone.config["form"] == QUANTIZED
     if is_aware and precision != "int8":
@@ -195,8 +195,11 @@ def _check_arguments(model, size, precision, calibration, input_type) -> _Precis
 
 def _deployed(model, precision: str, calibration_images) -> MobileViTImageClassifier:
     if model.backbone.config["form"] == QUANTIZED:
-        settle_ranges(model)
-        return model
+        # A twin's twin: the caller's ranges may still move in training.
+        twin = type(model).from_config(model.get_config())
+        twin.set_weights(model.get_weights())
+        settle_ranges(twin)
+        return twin
     if precision == "int8":
         return quantize_aware(model, calibration_images / 255.0)
     return fold(model)

@@ -2,10 +2,11 @@
 
 from mobilevit_keras.models.backbone import MINIMUM_SIZE, MobileViTBackbone
 from mobilevit_keras.models.image_classifier import MobileViTImageClassifier
-from mobilevit_keras.models.loading import load_classifier
+from mobilevit_keras.models.loading import load_model
 from mobilevit_keras.models.preprocessing import Preprocessing
 from mobilevit_keras.models.transfer import freeze, replace_classifier
 from mobilevit_keras.models.variants import VARIANTS, Variant, get_variant
+from mobilevit_keras.models.vision_task import VisionTask
 
 __all__ = [
     "MINIMUM_SIZE",
@@ -14,8 +15,9 @@ __all__ = [
     "MobileViTImageClassifier",
     "Preprocessing",
     "Variant",
+    "VisionTask",
     "freeze",
     "get_variant",
-    "load_classifier",
+    "load_model",
     "replace_classifier",
 ]

@@ -1,16 +1,20 @@
-import dataclasses
+from collections.abc import Sequence
+from typing import Self
 
 import keras
 from keras import ops
 
-import mobilevit_keras
 from mobilevit_keras.layers import ConvNormAct
 from mobilevit_keras.layers.fake_quant import FLOAT_AGAIN, quantize, quantizer
 from mobilevit_keras.layers.forms import QUANTIZED
 from mobilevit_keras.layers.transformer import token_dense
+from mobilevit_keras.metrics import CrossEntropy, TopAccuracy
 from mobilevit_keras.models.backbone import MobileViTBackbone
+from mobilevit_keras.models.classes import check_classes
 from mobilevit_keras.models.preprocessing import Preprocessing
+from mobilevit_keras.models.vision_task import VisionTask
 
+IMAGENET_CLASSES = 1000
 _MAXIMUM_EXPANSION = 960
 
 
@@ -84,22 +88,23 @@ class ClassifierHead(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("mobilevit_keras")
-class MobileViTImageClassifier(keras.Model):
+class MobileViTImageClassifier(VisionTask):
     """MobileViT with its classifier: images in, logits out.
 
     Args:
         backbone: The `MobileViTBackbone` to classify by.
-        num_classes: Number of classes K.
+        num_classes: Number of classes K; that of `class_names` by default.
         classifier_dropout: Dropout rate before the classifier.
         class_names: Names of the classes in the order of the logits; saved with the weights.
         preprocessing: How images are made the model's input in evaluation, a `Preprocessing` or its
             fields as a dict; saved with the weights.
+        frozen: Names of layers that training leaves as they are; saved with the weights.
 
     Input shape: `(B, H, W, 3)`, RGB float32 in [0, 1].
     Output shape: `(B, K)`, logits.
 
     Raises:
-        ValueError: If the number of names is not `num_classes`.
+        ValueError: If the number of names is not `num_classes`, or neither is given.
 
     Example:
     >>> model = MobileViTImageClassifier.from_variant("mobilevit_xxs", num_classes=10)
@@ -109,26 +114,19 @@ class MobileViTImageClassifier(keras.Model):
     Reference: [MobileViT](https://arxiv.org/abs/2110.02178).
     """
 
+    CLASS_WEIGHTS = ("head/classifier/",)
+
     def __init__(
         self,
         backbone: MobileViTBackbone,
-        num_classes: int,
+        num_classes: int | None = None,
         classifier_dropout: float = 0.1,
-        class_names: tuple[str, ...] | None = None,
+        class_names: Sequence[str] | None = None,
         preprocessing: Preprocessing | dict | None = None,
+        frozen: Sequence[str] = (),
         **kwargs,
     ) -> None:
-        if num_classes < 1:
-            raise ValueError(f"`num_classes` must be at least 1. Received: {num_classes}.")
-        if class_names is not None and len(class_names) != num_classes:
-            raise ValueError(
-                "`class_names` must hold one name for each class. "
-                f"Received: {len(class_names)} names, num_classes={num_classes}."
-            )
-        if preprocessing is None:
-            preprocessing = Preprocessing()
-        elif isinstance(preprocessing, dict):
-            preprocessing = Preprocessing(**preprocessing)
+        num_classes = check_classes(num_classes, class_names)
 
         # Layers
         head = ClassifierHead(
@@ -141,38 +139,47 @@ class MobileViTImageClassifier(keras.Model):
         )
 
         # Functional graph
-        images = keras.Input(backbone.config["image_shape"], name="images")
+        # The backbone's own input, so that its `pyramid_outputs` are of this model's graph too.
+        (images,) = backbone.inputs
         logits = head(backbone(images))
-        super().__init__(inputs=images, outputs=logits, **kwargs)
+        super().__init__(
+            backbone,
+            images=images,
+            outputs=logits,
+            class_names=class_names,
+            preprocessing=preprocessing,
+            frozen=frozen,
+            **kwargs,
+        )
 
         # Config
-        self.backbone = backbone
         self.head = head
         self.num_classes = num_classes
         self.classifier_dropout = classifier_dropout
-        self.class_names = None if class_names is None else tuple(class_names)
-        self.preprocessing = preprocessing
 
     @classmethod
     def from_variant(
         cls,
         variant: str,
-        num_classes: int = 1000,
+        num_classes: int | None = None,
         classifier_dropout: float = 0.1,
-        class_names: tuple[str, ...] | None = None,
+        class_names: Sequence[str] | None = None,
         preprocessing: Preprocessing | dict | None = None,
         **backbone_overrides,
-    ) -> "MobileViTImageClassifier":
+    ) -> Self:
         """Builds a classifier on "mobilevit_xxs", "mobilevit_xs" or "mobilevit_s".
 
         Args:
             variant: Name in `mobilevit_keras.models.VARIANTS`.
-            num_classes, classifier_dropout, class_names, preprocessing: See the class.
+            num_classes: Number of classes; by default that of `class_names`, or ImageNet's 1,000.
+            classifier_dropout, class_names, preprocessing: See the class.
             **backbone_overrides: Arguments of `MobileViTBackbone` that replace the variant's.
 
         Raises:
             ValueError: If the variant is unknown.
         """
+        if num_classes is None and class_names is None:
+            num_classes = IMAGENET_CLASSES
         return cls(
             MobileViTBackbone.from_variant(variant, **backbone_overrides),
             num_classes,
@@ -182,31 +189,15 @@ class MobileViTImageClassifier(keras.Model):
             name=f"{variant}_classifier",
         )
 
-    @classmethod
-    def from_preset(cls, name: str) -> "MobileViTImageClassifier":
-        """Opens published weights, downloaded at the first use.
+    def default_loss(self) -> keras.Loss:
+        return CrossEntropy()
 
-        Args:
-            name: Key of `mobilevit_keras.weights.PRESETS`, such as "mobilevit_s.cvnets_in1k".
-
-        Raises:
-            ValueError: If there is no such preset, or its file is not what was published.
-            OSError: If it cannot be downloaded; the message says where to put it by hand.
-        """
-        # Weights are a room above models: the package's table of public names leads there.
-        return mobilevit_keras.load_preset(name)
+    def default_metrics(self) -> list[keras.Metric]:
+        return [TopAccuracy(1), TopAccuracy(5)]
 
     def get_config(self) -> dict:
         return {
-            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            **super().get_config(),
             "num_classes": self.num_classes,
             "classifier_dropout": self.classifier_dropout,
-            "class_names": self.class_names,
-            "preprocessing": dataclasses.asdict(self.preprocessing),
-            "name": self.name,
         }
-
-    @classmethod
-    def from_config(cls, config: dict) -> "MobileViTImageClassifier":
-        backbone = keras.saving.deserialize_keras_object(config["backbone"])
-        return cls(**{**config, "backbone": backbone})

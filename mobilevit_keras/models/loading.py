@@ -2,18 +2,18 @@ from pathlib import Path
 
 import keras
 
-from mobilevit_keras.models.image_classifier import MobileViTImageClassifier
+from mobilevit_keras.models.vision_task import VisionTask
 
 
-def load_classifier(path: str | Path) -> MobileViTImageClassifier:
-    """Loads a classifier that `save` has written.
+def load_model(path: str | Path) -> VisionTask:
+    """Loads a model that `save` has written, of whatever task.
 
     Args:
         path: A `.keras` file.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is no Keras model, is damaged, or is no MobileViT classifier.
+        ValueError: If the file is no Keras model, is damaged, or holds no model of this package.
     """
     path = Path(path)
     if not path.is_file():
@@ -26,9 +26,9 @@ def load_classifier(path: str | Path) -> MobileViTImageClassifier:
         raise ValueError(
             f"A model file must be a whole .keras file. Received: {path}: {reason}"
         ) from error
-    if not isinstance(model, MobileViTImageClassifier):
+    if not isinstance(model, VisionTask):
         raise ValueError(
-            "A model file must hold a MobileViTImageClassifier. "
+            "A model file must hold a model of mobilevit_keras. "
             f"Received: {path}, which holds a {type(model).__name__}."
         )
     return model

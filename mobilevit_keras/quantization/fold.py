@@ -12,7 +12,7 @@ from mobilevit_keras.layers import (
     TransformerLayer,
 )
 from mobilevit_keras.layers.fake_quant import ActivationQuantizer
-from mobilevit_keras.models import MobileViTImageClassifier
+from mobilevit_keras.models import VisionTask
 
 # Kernel and bias of a dense layer or convolution, float64: products of many constants are rounded
 # once, at the end.
@@ -20,17 +20,17 @@ _Affine = tuple[np.ndarray, np.ndarray]
 
 
 def fold(
-    model: MobileViTImageClassifier,
+    model: VisionTask,
     image_shape: tuple[int | None, int | None, int] | None = None,
     form: str = DEPLOYMENT,
-) -> MobileViTImageClassifier:
-    """Returns the deployment form of a trained classifier, the same function with fewer layers.
+) -> VisionTask:
+    """Returns the deployment form of a trained model, the same function with fewer layers.
 
     Batch norm goes into the convolution before it, LayerNorm's scale and shift into the dense
     layers after it, the attention scale into the query.
 
     Args:
-        model: A classifier in the form "training".
+        model: A model in the form "training".
         image_shape: Input shape of the result; that of `model` by default.
         form: Form of the result, one with folded norms.
 
@@ -41,30 +41,25 @@ def fold(
         ValueError: If the model is of another class or form, its weights are not finite, or its
             fixed input size is not `image_shape`.
     """
-    check_classifier(model, TRAINING)
-    config = model.get_config()
-    backbone = dict(config["backbone"]["config"])
+    check_model(model, TRAINING)
+    arguments = {"form": form, "dtype": "float32"}
     if image_shape is not None:
         check_size(model, image_shape[0], image_shape[1])
-        backbone["image_shape"] = tuple(image_shape)
-    backbone |= {"form": form, "dtype": "float32"}
-    folded = MobileViTImageClassifier.from_config(
-        {**config, "backbone": {**config["backbone"], "config": backbone}}
-    )
+        arguments["image_shape"] = tuple(image_shape)
+    folded = model.rebuilt(**arguments)
     copy_folded(model, folded)
     return folded
 
 
-def check_classifier(model: keras.Model, *forms: str) -> None:
-    """Raises ValueError unless `model` is a MobileViT classifier in one of `forms`, all finite."""
-    if not isinstance(model, MobileViTImageClassifier):
+def check_model(model: keras.Model, *forms: str) -> None:
+    """Raises ValueError unless `model` is a task's on a backbone in one of `forms`, all finite."""
+    if not isinstance(model, VisionTask):
         raise ValueError(
-            "The model must be a MobileViTImageClassifier. "
+            "The model must be a VisionTask such as MobileViTImageClassifier. "
             f"Received: {type(model).__module__}.{type(model).__name__}."
         )
-    form = model.backbone.config["form"]
-    if form not in forms:
-        raise ValueError(f"The model's form must be one of {forms}. Received: {form!r}.")
+    if model.form not in forms:
+        raise ValueError(f"The model's form must be one of {forms}. Received: {model.form!r}.")
     for weight in model.weights:
         if not np.all(np.isfinite(keras.ops.convert_to_numpy(weight))):
             raise ValueError(
@@ -72,7 +67,7 @@ def check_classifier(model: keras.Model, *forms: str) -> None:
             )
 
 
-def check_size(model: MobileViTImageClassifier, height: int, width: int) -> None:
+def check_size(model: VisionTask, height: int, width: int) -> None:
     """Raises ValueError where the model's own input size is fixed and another."""
     fixed = model.backbone.config["image_shape"][:2]
     if any(side not in (None, new) for side, new in zip(fixed, (height, width), strict=True)):

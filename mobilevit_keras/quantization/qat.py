@@ -1,4 +1,4 @@
-"""Quantization-aware models: a trained classifier with int8's rounding in every place it will have.
+"""Quantization-aware models: a trained model with int8's rounding in every place it will have.
 
 The placement is that of the layers' form "quantized". It is the same for a model that is trained
 on (quantization-aware training) and for one that is only calibrated (post-training quantization).
@@ -11,20 +11,20 @@ import numpy as np
 
 from mobilevit_keras.layers.fake_quant import measure_input_steps, observed, quantizers_of
 from mobilevit_keras.layers.forms import QUANTIZED
-from mobilevit_keras.models import MobileViTImageClassifier
+from mobilevit_keras.models import VisionTask
 from mobilevit_keras.quantization.fold import fold
 
 
 def quantize_aware(
-    model: MobileViTImageClassifier, images: np.ndarray | Iterable[np.ndarray] | None = None
-) -> MobileViTImageClassifier:
-    """Returns the quantization-aware twin of a trained float classifier, to be trained on.
+    model: VisionTask, images: np.ndarray | Iterable[np.ndarray] | None = None
+) -> VisionTask:
+    """Returns the quantization-aware twin of a trained float model, to be trained on.
 
     Train it for a small part of the float schedule at a low rate, then call `freeze_ranges` (or let
     `FreezeRanges` do it) and train on. It converts without calibration data.
 
     Args:
-        model: A classifier in the form "training".
+        model: A model in the form "training".
         images: Images to start the ranges of the activations from, `(N, H, W, 3)` in [0, 1] or
             batches of them. Without them the first training batch does.
 
@@ -39,12 +39,12 @@ def quantize_aware(
 
 
 def calibrate(
-    model: MobileViTImageClassifier, images: np.ndarray | Iterable[np.ndarray], batch_size: int = 8
+    model: VisionTask, images: np.ndarray | Iterable[np.ndarray], batch_size: int = 8
 ) -> int:
     """Sets every range to the mean of the batches' smallest and largest values.
 
     Args:
-        model: A classifier in the form "quantized".
+        model: A model in the form "quantized".
         images: `(N, H, W, 3)` in [0, 1], or batches of them.
         batch_size: Images at a time, where `images` is one array.
 

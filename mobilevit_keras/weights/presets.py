@@ -8,10 +8,11 @@ from pathlib import Path
 import keras
 
 from mobilevit_keras.files import atomic_path
-from mobilevit_keras.models import MobileViTImageClassifier, load_classifier
+from mobilevit_keras.models import MobileViTImageClassifier, VisionTask, load_model
 from mobilevit_keras.weights.porting import load_checkpoint
 
 KERAS_SUFFIX = ".keras"
+MODEL_OF_A_RUN = "model.keras"
 
 _CVNETS = "https://docs-assets.developer.apple.com/ml-research/models/cvnets/classification/"
 _HUB = "https://huggingface.co/"
@@ -195,12 +196,12 @@ def load_preset(name: str) -> MobileViTImageClassifier:
     return load_checkpoint(download_preset(name), variant=get_preset(name).variant)
 
 
-def load_weights_or_preset(name_or_file: str | Path) -> MobileViTImageClassifier:
-    """Returns a model from whatever a person names: a preset, a checkpoint or a `.keras` file.
+def load_weights_or_preset(name_or_file: str | Path) -> VisionTask:
+    """Returns a model from whatever a person names: a preset, a checkpoint or a trained model.
 
     Args:
-        name_or_file: A key of `PRESETS`, or the path of a `.keras`, `.pt`, `.pth`, `.bin` or
-            `.safetensors` file.
+        name_or_file: A key of `PRESETS`; the path of a `.keras`, `.pt`, `.pth`, `.bin` or
+            `.safetensors` file; or the folder of a training.
 
     Raises:
         ValueError: If it is neither a preset nor the name of a file, or the file cannot be used.
@@ -210,9 +211,11 @@ def load_weights_or_preset(name_or_file: str | Path) -> MobileViTImageClassifier
     if name in PRESETS:
         return load_preset(name)
     path = Path(name)
+    if (path / MODEL_OF_A_RUN).is_file():
+        path = path / MODEL_OF_A_RUN
     if not path.is_file():
         raise ValueError(
-            "Weights must be a file or a preset. "
-            f"Received: {name!r}, neither a file nor one of {', '.join(PRESETS)}."
+            "Weights must be a file, the folder of a training or a preset. "
+            f"Received: {name!r}, none of them and not one of {', '.join(PRESETS)}."
         )
-    return load_classifier(path) if path.suffix == KERAS_SUFFIX else load_checkpoint(path)
+    return load_model(path) if path.suffix == KERAS_SUFFIX else load_checkpoint(path)

@@ -17,7 +17,7 @@ from mobilevit_keras.export import (
     tflite,
 )
 from mobilevit_keras.export.check_images import generated_images
-from mobilevit_keras.export.report import record_accuracy, report_path
+from mobilevit_keras.export.report import num_parameters, record_accuracy, report_path
 from mobilevit_keras.export.serving import keras_probabilities
 from mobilevit_keras.files import MARK_FILE
 from tests.tiny import build_tiny
@@ -76,6 +76,13 @@ def test_reports_hold_what_was_measured(model, exports):
     assert reports["half.tflite"]["bytes"] < 0.8 * reports["model.tflite"]["bytes"]
     assert reports["model.tflite"]["structure"]["xnnpack_partitions"] == 1
     assert reports["model.tflite"]["structure"]["max_rank"] == 4
+
+
+def test_frozen_parameters_are_counted():
+    model = build_tiny()
+    count = sum(np.prod(w.shape) for w in model.trainable_weights)
+    model.backbone.trainable = False
+    assert num_parameters(model) == count > sum(np.prod(w.shape) for w in model.trainable_weights)
 
 
 def test_no_tfjs_product_transposes(exports):

@@ -5,12 +5,17 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mobilevit_keras.export import CheckError, export_tfjs, export_tflite, run_tflite
+from mobilevit_keras.export import (
+    CheckError,
+    export_tfjs,
+    export_tflite,
+    run_tflite,
+)
 from mobilevit_keras.export.check_images import generated_images
 from mobilevit_keras.export.serving import keras_probabilities
 from mobilevit_keras.export.structure import check_structure, inspect_tflite
 from mobilevit_keras.export.tflite_runner import open_interpreter
-from mobilevit_keras.layers.fake_quant import IMAGE_RANGE
+from mobilevit_keras.layers.fake_quant import IMAGE_RANGE, quantizers_of
 from mobilevit_keras.quantization import quantize_aware
 from tests.tiny import build_tiny
 
@@ -118,6 +123,19 @@ def test_checks_name_what_fails(folder):
     ):
         with pytest.raises(CheckError, match=part):
             check_structure(dataclasses.replace(structure, **change), 1, is_int8=True)
+
+
+def test_the_ranges_of_the_callers_model_stay(twin, tmp_path):
+    quantizers = quantizers_of(twin)
+    # As after a training step: on no grid of 16 bits.
+    before = [float(q.high) for q in quantizers]
+    for quantizer in quantizers:
+        quantizer.high.assign(float(quantizer.high) * 1.01)
+    moved = [float(q.high) for q in quantizers]
+    export_tflite(twin, tmp_path / "model.tflite", 64, "int8", IMAGES)
+    assert [float(q.high) for q in quantizers] == moved
+    for quantizer, high in zip(quantizers, before, strict=True):
+        quantizer.high.assign(high)
 
 
 def test_refusals(model, twin, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from mobilevit_keras import MobileViTBackbone, MobileViTImageClassifier, Preprocessing
-from mobilevit_keras.models import VARIANTS, load_classifier
+from mobilevit_keras.models import VARIANTS, load_model
 from tests.tiny import build_tiny
 
 # Of the classifier with 1,000 classes, and of the backbone; published and counted in other ports.
@@ -112,7 +112,7 @@ def test_one_trace_of_a_training_step_serves_all_sizes(rng):
 def test_save_and_load_give_equal_outputs(rng, tmp_path):
     model = build_tiny(4, class_names=["a", "b", "c", "ä"], activation="hard_swish")
     model.save(tmp_path / "model.keras")
-    loaded = load_classifier(tmp_path / "model.keras")
+    loaded = load_model(tmp_path / "model.keras")
     x = rng.random((2, 64, 48, 3), "float32")
     np.testing.assert_array_equal(loaded(x), model(x))
     assert loaded.get_config() == model.get_config()
@@ -185,13 +185,13 @@ def test_bad_arguments(arguments, message):
 class TestLoading:
     def test_no_file(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="model.keras"):
-            load_classifier(tmp_path / "model.keras")
+            load_model(tmp_path / "model.keras")
 
     def test_another_model(self, tmp_path):
         inputs = keras.Input((3,))
         keras.Model(inputs, keras.layers.Dense(2)(inputs)).save(tmp_path / "other.keras")
         with pytest.raises(ValueError, match="other.keras.* Functional"):
-            load_classifier(tmp_path / "other.keras")
+            load_model(tmp_path / "other.keras")
 
     @pytest.mark.parametrize("part", [0.0, 0.5, 0.99])
     def test_a_file_cut_short(self, tmp_path, part):
@@ -199,16 +199,37 @@ class TestLoading:
         contents = (tmp_path / "model.keras").read_bytes()
         (tmp_path / "cut.keras").write_bytes(contents[: int(part * len(contents))])
         with pytest.raises(ValueError, match="cut.keras"):
-            load_classifier(tmp_path / "cut.keras")
+            load_model(tmp_path / "cut.keras")
 
 
-def test_the_package_imports_nothing_heavy_by_itself():
-    heavy = ("keras_cv", "tensorflow_datasets", "tensorflowjs", "sklearn", "tensorflow", "keras")
-    # Keras itself imports scikit-learn and TensorFlow as soon as a model is wanted.
+@pytest.mark.parametrize("first", ["keras", "mobilevit_keras"])
+def test_importing_the_package_registers_its_classes(tmp_path, first):
+    """In both orders of the imports, and nothing heavy comes along that no model needs."""
+    build_tiny().save(tmp_path / "model.keras")
     code = (
-        f"import sys, mobilevit_keras; print([name for name in {heavy} if name in sys.modules])\n"
-        "mobilevit_keras.MobileViTImageClassifier\n"
-        f"print([name for name in {heavy[:3]} if name in sys.modules])"
+        f"import {first}, keras, mobilevit_keras, sys\n"
+        "model = keras.models.load_model('model.keras')\n"
+        "assert isinstance(model, mobilevit_keras.MobileViTImageClassifier)\n"
+        "heavy = ('keras_cv', 'tensorflow_datasets', 'tensorflowjs', 'mediapipe')\n"
+        "print([name for name in heavy if name in sys.modules])\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["[]", "[]"]
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["[]"]
+
+
+def test_help_does_not_wait_for_tensorflow():
+    """Both programs' own help, and that of a command, from a fresh process."""
+    for command in (["train"], ["train", "classification"], ["convert", "web"]):
+        code = (
+            "import runpy, sys; "
+            f"sys.argv = ['x', *{command[1:]!r}, '--help']\n"
+            f"try: runpy.run_module({command[0]!r}, run_name='__main__', alter_sys=True)\n"
+            "except SystemExit: pass\n"
+            "print([name for name in ('tensorflow', 'keras') if name in sys.modules])"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.splitlines()[-1] == "[]", command

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from mobilevit_keras.models import load_classifier
+from mobilevit_keras.models import load_model
 from mobilevit_keras.weights import load_checkpoint, save_checkpoint
 
 TOLERANCE = 1e-4
@@ -48,7 +48,7 @@ def test_what_is_written_answers_alike_in_the_originals(checkpoints, originals, 
             model = load_checkpoint((checkpoints / other / variant).with_suffix(".pt"))
             model.save(tmp_path / "model.keras")
             save_checkpoint(
-                load_classifier(tmp_path / "model.keras"),
+                load_model(tmp_path / "model.keras"),
                 place.with_suffix(".written.safetensors"),
                 library,
             )

@@ -115,3 +115,16 @@ def test_benchmark_mistakes(run_folder, convert, tmp_path):
         status, _, errors = convert("benchmark", *arguments)
         assert status == 2
         assert part in errors.strip().splitlines()[-1]
+
+
+def test_predict_answers_for_the_files_that_it_can_read(run_folder, convert, tmp_path):
+    (tmp_path / "bad.jpg").write_text("dear reader")
+    good = [run_folder / "samples/0.png", run_folder / "samples/1.png"]
+    paths = (good[0], tmp_path / "bad.jpg", tmp_path / "absent.jpg", good[1])
+    status, printed, errors = convert("predict", run_folder / "model.keras", *paths)
+    assert status == 2
+    assert [line.partition(": ")[0] for line in printed.splitlines()] == [str(p) for p in good]
+    lines = [line for line in errors.splitlines() if "error: " in line or "could not" in line]
+    assert "bad.jpg" in lines[0] and "absent.jpg" in lines[1]
+    assert lines[2] == "2 of 4 files could not be read"
+    assert convert("predict", run_folder / "model.keras", *good)[0] == 0

@@ -9,7 +9,7 @@ import safetensors.numpy
 from PIL import Image
 
 from mobilevit_keras import commands
-from mobilevit_keras.models import load_classifier
+from mobilevit_keras.models import load_model
 from tests.weights import torch_file
 from tests.weights.numpy_reference import Reference, random_checkpoint, to_hugging_face, to_timm
 
@@ -43,7 +43,7 @@ def test_a_checkpoint_becomes_a_model_and_weights_for_others(convert, source, te
     assert (status, errors) == (0, "")
     assert "mobilevit_xxs, 4 classes, " in output
     image = np.random.default_rng(0).uniform(size=(64, 64, 3)).astype("float32")
-    logits = load_classifier(tmp_path / "model.keras")(image[None])[0]
+    logits = load_model(tmp_path / "model.keras")(image[None])[0]
     np.testing.assert_allclose(logits, Reference(tensors).logits(image), atol=1e-4)
 
     for layout, rename in (("timm", to_timm), ("huggingface", to_hugging_face)):
@@ -65,7 +65,7 @@ def test_overrides(convert, source, tensors, tmp_path):
     )
     assert status == 0
     image = np.random.default_rng(0).uniform(size=(32, 32, 3)).astype("float32")
-    logits = load_classifier(tmp_path / "rgb.keras")(image[None])[0]
+    logits = load_model(tmp_path / "rgb.keras")(image[None])[0]
     reference = Reference(tensors).logits(image[..., ::-1])
     np.testing.assert_allclose(logits, reference, atol=1e-4)
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from mobilevit_keras import commands
 from mobilevit_keras.data import open_source
-from mobilevit_keras.models import load_classifier
+from mobilevit_keras.models import load_model
 from tests.photos import write_coloured_photos
 from train.__main__ import main
 from train.config import ClassificationConfig, load_recipe, recipe_names
@@ -59,7 +59,7 @@ def run(photos, tmp_path_factory) -> tuple[Path, str]:
 def test_the_runs_folder(run, photos):
     output, printed = run
     assert "skipped" in printed and "broken.jpg" in printed
-    model = load_classifier(output / "model.keras")
+    model = load_model(output / "model.keras")
     assert model.class_names == ("blue", "red")
     assert (model.preprocessing.short_side, model.preprocessing.crop_size) == (36, 32)
     rows = list(csv.DictReader((output / "log.csv").open()))
@@ -131,11 +131,11 @@ def test_a_second_run_needs_a_word(run, photos, capsys):
 
 def test_resume_of_a_finished_run_trains_no_further(run, photos, capsys):
     output, _ = run
-    before = load_classifier(output / "model.keras").get_weights()
+    before = load_model(output / "model.keras").get_weights()
     arguments = ["--data", f"folder:{photos}", "--output", output, *SMALL]
     assert train("classification", *arguments, "--resume") == 0
     assert len((output / "log.csv").read_text().splitlines()) == 3
-    after = load_classifier(output / "model.keras").get_weights()
+    after = load_model(output / "model.keras").get_weights()
     assert all((x == y).all() for x, y in zip(before, after, strict=True))
 
 
@@ -229,7 +229,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(run, photos, tmp_path):
     process.kill()
     process.wait()
     assert train("classification", "--output", output, "--resume") == 0
-    a, b = (load_classifier(folder / "model.keras").get_weights() for folder in (whole, output))
+    a, b = (load_model(folder / "model.keras").get_weights() for folder in (whole, output))
     assert all((x == y).all() for x, y in zip(a, b, strict=True))
 
 
@@ -290,8 +290,8 @@ def test_fine_tuning_starts_from_a_trained_model(run, photos, tmp_path, capsys):
     arguments = ["--data", f"folder:{tmp_path / 'photos'}", "--output", tmp_path / "run"]
     arguments += ["--weights", trained / "model.keras", "--freeze", "backbone"]
     assert train("classification", "--recipe", "finetune", "--smoke", *arguments) == 0
-    tuned = load_classifier(tmp_path / "run" / "model.keras")
+    tuned = load_model(tmp_path / "run" / "model.keras")
     assert tuned.class_names == ("azure", "red", "scarlet")
-    before = load_classifier(trained / "model.keras").backbone.get_weights()
+    before = load_model(trained / "model.keras").backbone.get_weights()
     for a, b in zip(before, tuned.backbone.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)

@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 
 from mobilevit_keras.layers.batch_norm import BatchNorm
-from mobilevit_keras.models import load_classifier
+from mobilevit_keras.models import load_model
 from mobilevit_keras.training.checkpoints import list_checkpoints
 from mobilevit_keras.training.distribution import (
     all_workers,
@@ -113,7 +113,7 @@ def test_the_losses_and_averages_of_one_process(runs, name):
     for key, values in expected.items():
         np.testing.assert_allclose(found[key], values, atol=TOLERANCE, err_msg=key)
     # The averages' own statistics too: batch norms saw the whole batch.
-    a, b = (load_classifier(runs[each] / "model.keras") for each in ("none", name))
+    a, b = (load_model(runs[each] / "model.keras") for each in ("none", name))
     for x, y in zip(a.weights, b.weights, strict=True):
         if x.name.startswith("moving"):
             # AdamW makes whole steps of gradients that are nothing but rounding.
@@ -160,7 +160,7 @@ def test_workers_stop_together_and_go_on_to_the_same_weights(runs, photos, tmp_p
     for status, _, error in map(finish, start_workers(lambda index: [*arguments, "--resume"])):
         assert status == 0, error[-3000:]
     assert log(cut) == log(whole)
-    a, b = (load_classifier(folder / "model.keras") for folder in (whole, cut))
+    a, b = (load_model(folder / "model.keras") for folder in (whole, cut))
     for x, y in zip(a.get_weights(), b.get_weights(), strict=True):
         np.testing.assert_array_equal(x, y)
 

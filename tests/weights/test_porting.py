@@ -8,7 +8,7 @@ import pytest
 import safetensors.numpy
 
 from mobilevit_keras.export import export_tflite, run_tflite
-from mobilevit_keras.models import MobileViTImageClassifier, Preprocessing, load_classifier
+from mobilevit_keras.models import MobileViTImageClassifier, Preprocessing, load_model
 from mobilevit_keras.weights import imagenet_class_names, load_checkpoint, save_checkpoint
 from tests.weights import torch_file
 from tests.weights.numpy_reference import Reference, random_checkpoint, to_hugging_face, to_timm
@@ -93,7 +93,7 @@ def test_logits_and_stages_of_the_original(ported):
 def test_answers_after_save_and_load(ported, tmp_path):
     model, originals = ported
     model.save(tmp_path / "model.keras")
-    again = load_classifier(tmp_path / "model.keras")
+    again = load_model(tmp_path / "model.keras")
     assert again.preprocessing == model.preprocessing
     assert again.class_names == model.class_names
     for images, logits, _ in originals:

@@ -1,0 +1,123 @@
+"""Which of the classes an image is of."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+
+from mobilevit_keras.metrics import CrossEntropy, TopAccuracy
+from mobilevit_keras.models import MobileViTImageClassifier, VisionTask
+from mobilevit_keras.tasks.task import FileOutput, Meter, Outputs, Task
+
+OUTPUT_NAME = "probabilities"
+
+
+def class_names_of(model: VisionTask) -> tuple[str, ...]:
+    """The model's class names; the classes' numbers where it has none."""
+    if model.class_names is None:
+        return tuple(str(index) for index in range(model.num_classes))
+    return model.class_names
+
+
+class AccuracyMeter(Meter):
+    """Top-1 and top-5 accuracy; keeps all answers, which are small.
+
+    Attributes:
+        labels: Classes of the images so far, `(N,)`.
+        probabilities: Their answers, `(N, K)`.
+    """
+
+    def __init__(self) -> None:
+        self._labels: list[np.ndarray] = []
+        self._probabilities: list[np.ndarray] = []
+
+    def update(self, outputs: Outputs, targets) -> None:
+        targets = np.asarray(targets)
+        self._labels.append(targets.argmax(-1) if targets.ndim == 2 else targets)
+        self._probabilities.append(np.asarray(outputs[OUTPUT_NAME]))
+
+    @property
+    def labels(self) -> np.ndarray:
+        return np.concatenate(self._labels)
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        return np.concatenate(self._probabilities)
+
+    def top(self, k: int) -> float:
+        """Fraction of the images whose class is among the `k` most probable ones."""
+        # A stable sort gives ties to the lower class, on every machine.
+        best = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :k]
+        return float((best == self.labels[:, None]).any(axis=1).mean())
+
+    def result(self) -> dict[str, float]:
+        return {"top1": self.top(1), "top5": self.top(5)}
+
+
+class Classification(Task):
+    """Image classification: one label an image, logits `(B, K)`, a file gives probabilities.
+
+    Args:
+        label_smoothing: Probability that training spreads over all classes.
+
+    Raises:
+        ValueError: If `label_smoothing` is out of its range.
+    """
+
+    name = "classification"
+    model_class = MobileViTImageClassifier
+    fields = ("label",)
+    monitor = "top1"
+    curves = (("Top-1 accuracy", "top1"),)
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        self.label_smoothing = label_smoothing
+        self.loss()
+
+    def loss(self) -> keras.Loss:
+        return CrossEntropy(self.label_smoothing)
+
+    def metrics(self) -> list[keras.Metric]:
+        return [TopAccuracy(1), TopAccuracy(5)]
+
+    def distance(self, teacher, outputs, temperature: float = 1.0):
+        target = ops.stop_gradient(ops.softmax(teacher / temperature))
+        answer = ops.log_softmax(ops.cast(outputs, "float32") / temperature)
+        # The square keeps the gradients' size independent of the temperature.
+        return -(temperature**2) * ops.mean(ops.sum(target * answer, axis=-1))
+
+    def serve(self, outputs) -> dict:
+        return {OUTPUT_NAME: ops.softmax(outputs)}
+
+    def file_outputs(self, model: VisionTask) -> list[FileOutput]:
+        return [FileOutput(OUTPUT_NAME, "Probability of each class", class_names_of(model))]
+
+    def compare(self, expected: Outputs, actual: Outputs):
+        raise NotImplementedError
+
+    def meter(self, class_names: Sequence[str] | None) -> AccuracyMeter:
+        return AccuracyMeter()
+
+    def draw(self, meter: Meter, class_names: Sequence[str] | None, picture: str | Path) -> None:
+        from mobilevit_keras.tasks.pictures import plot_confusion
+
+        plot_confusion(meter.labels, meter.probabilities.argmax(axis=1), class_names, picture)
+
+    def captions(self, target: np.ndarray, class_names: Sequence[str] | None) -> list[str]:
+        """Names a label, or the two largest parts of a mixed one."""
+        if target.ndim == 0:
+            return [class_names[int(target)]]
+        largest = [index for index in np.argsort(-target)[:2] if target[index] > 0.005]
+        # The share first: where there is no room, the line's end is left out.
+        return [f"{100 * target[index]:.0f}% {class_names[index]}" for index in largest]
+
+    def answers(self, outputs: Outputs, class_names: Sequence[str] | None, top: int) -> list:
+        """For each image its `(class name, probability)` pairs, most probable first."""
+        answers = []
+        for row in outputs[OUTPUT_NAME]:
+            names = class_names or [str(index) for index in range(len(row))]
+            best = np.argsort(-row, kind="stable")[:top]
+            answers.append([(names[index], float(row[index])) for index in best])
+        return answers

@@ -1,0 +1,154 @@
+"""What every task must say of itself, so that no other room need know which tasks there are."""
+
+import abc
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+
+from mobilevit_keras.models import VisionTask
+
+Outputs = Mapping[str, np.ndarray]
+"""What a file answers to N images: arrays `(N, …)` by the names of its outputs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FileOutput:
+    """One output of an exported file, as its metadata describe it.
+
+    Attributes:
+        name: The output's name.
+        description: What it holds, in words.
+        labels: Names of the classes along its last axis, or None.
+        range: Smallest and largest value.
+    """
+
+    name: str
+    description: str
+    labels: Sequence[str] | None = None
+    range: tuple[float, float] = (0.0, 1.0)
+
+
+class Comparison(abc.ABC):
+    """How far a file's answers lie from Keras's."""
+
+    @abc.abstractmethod
+    def as_json(self) -> dict[str, Any]:
+        """What a report holds of it; `images` is among it."""
+
+    @abc.abstractmethod
+    def summary(self) -> str:
+        """It in words, for the terminal."""
+
+    @abc.abstractmethod
+    def problem(self, file_format: str, precision: str) -> str | None:
+        """What makes the file wrong: a sentence, or None where it is as it should be.
+
+        Args:
+            file_format: "tflite" or "tfjs".
+            precision: How the file's numbers are stored.
+        """
+
+
+class Meter(abc.ABC):
+    """Measures how good answers are, batch by batch."""
+
+    @abc.abstractmethod
+    def update(self, outputs: Outputs, targets) -> None:
+        """Takes the answers to a batch, and what its images' records said."""
+
+    @abc.abstractmethod
+    def result(self) -> dict[str, float]:
+        """The figures so far, by name; the first is the one to choose models by."""
+
+
+class Task(abc.ABC):
+    """What is asked of images. An instance holds the task's options.
+
+    Attributes:
+        name: Its name in commands, files and descriptions.
+        model_class: The class of its models.
+        fields: What the records of a source must hold beside the image.
+        monitor: The metric that says how good a model is; larger is better.
+        curves: Title and metric of the pictures beside the loss's.
+    """
+
+    name: ClassVar[str]
+    model_class: ClassVar[type[VisionTask]]
+    fields: ClassVar[tuple[str, ...]]
+    monitor: ClassVar[str]
+    curves: ClassVar[tuple[tuple[str, str], ...]]
+
+    # Training
+
+    def prepare(self, source) -> Callable | None:
+        """Graph code from a batch of (images, targets) to what `fit` takes; None changes nothing.
+
+        Args:
+            source: Where the images come from.
+        """
+        return None
+
+    @abc.abstractmethod
+    def loss(self) -> keras.Loss:
+        """What training makes small."""
+
+    @abc.abstractmethod
+    def metrics(self) -> list[keras.Metric]:
+        """What training and validation tell of each epoch; `monitor` is among it."""
+
+    def distance(self, teacher, outputs, temperature: float = 1.0):
+        """How far a model's outputs lie from its teacher's, as a loss, for distillation.
+
+        Raises:
+            ValueError: If the task has none.
+        """
+        raise ValueError(f"There is no distillation for {self.name}. Received: a teacher.")
+
+    # Files
+
+    @abc.abstractmethod
+    def serve(self, outputs) -> dict[str, Any]:
+        """Graph code from a model's outputs to those of a file, by name."""
+
+    @abc.abstractmethod
+    def file_outputs(self, model: VisionTask) -> list[FileOutput]:
+        """What the outputs of a model's file mean, in the order of `serve`."""
+
+    @abc.abstractmethod
+    def compare(self, expected: Outputs, actual: Outputs) -> Comparison:
+        """Compares a file's answers with those of its Keras model.
+
+        Raises:
+            ValueError: If their shapes differ.
+        """
+
+    # Evaluation, drawing and answers
+
+    @abc.abstractmethod
+    def meter(self, class_names: Sequence[str] | None) -> Meter:
+        """Returns a new meter.
+
+        Args:
+            class_names: Names of the data's classes.
+        """
+
+    def draw(self, meter: Meter, class_names: Sequence[str] | None, picture: str | Path) -> None:
+        """Draws what a meter measured.
+
+        Raises:
+            ValueError: If the task draws nothing.
+            OSError: If the picture cannot be written.
+        """
+        raise ValueError(f"There is no picture of an evaluation for {self.name}.")
+
+    def captions(self, target: np.ndarray, class_names: Sequence[str] | None) -> list[str]:
+        """Lines to write under an image, of what its record says of it."""
+        return []
+
+    def answers(self, outputs: Outputs, class_names: Sequence[str] | None, top: int) -> list:
+        """What a person is told of each image: one answer for each of the N."""
+        raise ValueError(f"There are no answers in words for {self.name}.")
