@@ -8,6 +8,7 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mobilevit_keras.description import as_text, read_description
 from mobilevit_keras.files import atomic_directory, check_replaceable
 
 WEB_SOURCES = Path(__file__).parent / "web"
@@ -36,10 +37,8 @@ _UNMARKED = re.compile(
     r"|runtimes/litert-[\w.-]+/(litert|tfjs)/[\w.-]+\.(js|mjs|wasm)"
 )
 
-# The entries of a report that the page shows before it loads the model.
-_SHOWN = frozenset(
-    ("variant", "num_classes", "size", "precision", "bytes", "parameters", "parity", "accuracy")
-)
+# What the page shows of a model before it loads it.
+_SHOWN = frozenset(("task", "variant", "size", "precision", "parameters", "parity", "accuracy"))
 
 
 @dataclass
@@ -51,43 +50,21 @@ class ExportedModel:
         key: What its files' names have in common: "" for `model.tflite` and `tfjs/`.
         tflite: The `.tflite` file, or None.
         tfjs: The TensorFlow.js folder, or None.
-        reports: The exporter's report by format.
+        descriptions: What each of them says about itself, by format.
     """
 
     run_dir: Path
     key: str
     tflite: Path | None = None
     tfjs: Path | None = None
-    reports: dict[str, dict] = field(default_factory=dict)
+    descriptions: dict[str, dict] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """What a person reads: variant, precision, and the file's name where it says more."""
-        report = next(iter(self.reports.values()))
-        parts = [str(report["variant"]), str(report["precision"])]
+        description = next(iter(self.descriptions.values()))
+        parts = [str(description["variant"]), str(description["precision"])]
         return " · ".join([*parts, self.key] if self.key and self.key not in parts else parts)
-
-
-def read_report(path: Path) -> dict:
-    """Reads an exporter's report.
-
-    Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If the file is no report of a classifier.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"The report of its export must lie beside a model. Received: no {path}."
-        )
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"A report must be JSON. Received: {path} ({error}).") from error
-    wanted = {"variant", "num_classes", "size", "precision", "preprocessing"}
-    missing = sorted(wanted - report.keys()) if isinstance(report, dict) else sorted(wanted)
-    if missing:
-        raise ValueError(f"A report must have {', '.join(missing)}. Received: {path}.")
-    return report
 
 
 def find_models(run_dir: Path) -> list[ExportedModel]:
@@ -101,7 +78,7 @@ def find_models(run_dir: Path) -> list[ExportedModel]:
 
     Raises:
         FileNotFoundError: If the folder does not exist or holds no exported model.
-        ValueError: If a model's report cannot be understood.
+        ValueError: If a model says nothing about itself, or what cannot be understood.
     """
     single = run_dir.suffix == ".tflite" and run_dir.is_file()
     if not single and not run_dir.is_dir():
@@ -116,14 +93,14 @@ def find_models(run_dir: Path) -> list[ExportedModel]:
     for path in [run_dir] if single else files:
         found = model(_key(path.stem, "model"))
         found.tflite = path
-        found.reports["tflite"] = read_report(path.with_name(f"{path.stem}.report.json"))
+        found.descriptions["tflite"] = read_description(path)
     folders = [run_dir] if (run_dir / "model.json").is_file() else sorted(run_dir.glob("tfjs*"))
     for path in folders:
         if not (path / "model.json").is_file():
             continue
         found = model(_key(path.name, _TFJS_PREFIX) if path != run_dir else path.name)
         found.tfjs = path
-        found.reports["tfjs"] = read_report(path / "report.json")
+        found.descriptions["tfjs"] = read_description(path)
     if not models:
         raise FileNotFoundError(
             "A folder must hold exported models (*.tflite or tfjs*/model.json). "
@@ -216,7 +193,8 @@ def build_site(run_dirs: list[Path], output: Path, *, npm: str = "npm") -> Path:
         The site's folder.
 
     Raises:
-        ValueError: If `output` holds something that is not a site, or a report is not one.
+        ValueError: If `output` holds something that is not a site, or a model does not say what it
+            is.
         OSError: If a folder holds no model, npm fails, or a file cannot be read or written.
     """
     models = [model for run_dir in run_dirs for model in find_models(Path(run_dir))]
@@ -270,42 +248,56 @@ def _plain(name: str) -> str:
 
 def _copy_model(model: ExportedModel, site: Path) -> dict:
     """Copies one model; its folder's name carries a hash, so that it may be cached for ever."""
-    digest = hashlib.sha256()
-    files: dict[str, Path] = {}
+    files: dict[str, bytes] = {}
+    urls: dict[str, str] = {}
     if model.tflite:
         stem = _plain(model.tflite.stem)
-        files[f"{stem}.tflite"] = model.tflite
-        files[f"{stem}.report.json"] = model.tflite.with_name(f"{model.tflite.stem}.report.json")
-        files["labels.txt"] = _labels(model.tflite)
+        urls["tflite"] = f"{stem}.tflite"
+        files[urls["tflite"]] = model.tflite.read_bytes()
+        files |= _beside(model.descriptions["tflite"], f"{stem}.report.json", "labels.txt")
     if model.tfjs:
+        urls["tfjs"] = f"{_TFJS_PREFIX}/model.json"
         for path in sorted(model.tfjs.iterdir()):
-            if path.suffix in {".json", ".bin", ".txt"} and not path.name.startswith("."):
-                files[f"{_TFJS_PREFIX}/{path.name}"] = path
-    for name, path in files.items():
-        digest.update(name.encode() + path.read_bytes())
-    report = next(iter(model.reports.values()))
-    words = [str(report["variant"]), str(report["precision"]), digest.hexdigest()[:10]]
+            if path.name == "model.json" or path.suffix == ".bin":
+                files[f"{_TFJS_PREFIX}/{path.name}"] = path.read_bytes()
+        names = (f"{_TFJS_PREFIX}/report.json", f"{_TFJS_PREFIX}/labels.txt")
+        files |= _beside(model.descriptions["tfjs"], *names)
+    digest = hashlib.sha256()
+    for name, content in files.items():
+        digest.update(name.encode() + content)
+    description = next(iter(model.descriptions.values()))
+    words = [str(description["variant"]), str(description["precision"]), digest.hexdigest()[:10]]
     identifier = _plain("-".join(words))
     folder = site / "models" / identifier
-    for name, path in files.items():
+    for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, folder / name)
-    urls = {}
-    if model.tflite:
-        urls["tflite"] = f"models/{identifier}/{stem}.tflite"
-    if model.tfjs:
-        urls["tfjs"] = f"models/{identifier}/{_TFJS_PREFIX}/model.json"
-    reports = {
-        name: {key: value for key, value in report.items() if key in _SHOWN}
-        for name, report in model.reports.items()
+        (folder / name).write_bytes(content)
+    return {
+        "id": identifier,
+        "files": {name: f"models/{identifier}/{url}" for name, url in urls.items()},
+        "reports": {name: _shown(model, name) for name in model.descriptions},
     }
-    return {"id": identifier, "files": urls, "reports": reports}
 
 
-def _labels(tflite: Path) -> Path:
-    """Class names of a `.tflite` file: its own `NAME.labels.txt`, or the folder's `labels.txt`."""
-    own = tflite.with_name(f"{tflite.stem}.labels.txt")
-    return own if own.is_file() else tflite.with_name("labels.txt")
+def _shown(model: ExportedModel, file_format: str) -> dict:
+    description = model.descriptions[file_format]
+    is_file = file_format == "tflite"
+    paths = [model.tflite] if is_file else [*model.tfjs.glob("*.bin"), model.tfjs / "model.json"]
+    return {
+        **{name: value for name, value in description.items() if name in _SHOWN},
+        "num_classes": len(description["class_names"]),
+        "bytes": sum(path.stat().st_size for path in paths),
+    }
+
+
+def _beside(description: dict, report: str, labels: str) -> dict[str, bytes]:
+    """What the page reads beside an export of 0.1.0, whose file carries no description."""
+    if description["schema"] > 0:
+        return {}
+    names = description["class_names"]
+    named = {name: value for name, value in description.items() if name != "class_names"}
+    text = as_text(named | {"schema": 1, "num_classes": len(names)})
+    return {report: text.encode(), labels: ("\n".join(names) + "\n").encode()}
 
 
 def _copy_samples(run_dirs: list[Path], site: Path) -> list[str]:

@@ -15,6 +15,7 @@ from tests.run.browser_page import (
     encoded,
     give_file,
     predict,
+    settled,
     top_five,
 )
 from tests.run.conftest import CLASS_NAMES
@@ -27,10 +28,15 @@ def open_app(page) -> None:
 
 def assert_next_prediction_works(page, exported) -> None:
     page.locator("#samples button").first.click()
-    page.locator("#predict:enabled").wait_for()
+    page.locator("#samples button[aria-pressed=true]").wait_for()
     wanted = top_five(exported.keras_probabilities(exported.samples[:1])[0], CLASS_NAMES)
-    assert predict(page)[0] == (wanted[0][0], pytest.approx(wanted[0][1], abs=1e-3))
+    assert settled(page)[0] == (wanted[0][0], pytest.approx(wanted[0][1], abs=1e-3))
     assert not page.locator("#error").is_visible()
+
+
+def own_worker(page):
+    """The page's worker, not one of those that a runtime has started for its threads."""
+    return next(worker for worker in page.workers if worker.url.startswith("blob:"))
 
 
 def error_text(page) -> str:
@@ -66,7 +72,7 @@ def test_an_animated_image_says_that_its_first_frame_counts(page):
     animation = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     give_file(page, animation, "image/gif", "choose")
     page.locator("#message", has_text="first frame").wait_for()
-    assert predict(page)
+    assert settled(page)
 
 
 def test_paste_without_an_image(page, exported):
@@ -171,8 +177,8 @@ def test_no_camera(page, exported, name, message):
 def test_worker_crash_and_recovery(page, exported, page_errors, crash):
     open_app(page)
     page.locator("#samples button").nth(1).click()
-    page.locator("#predict:enabled").wait_for()
-    worker = next(worker for worker in page.workers if "/worker-" in worker.url)
+    settled(page)
+    worker = own_worker(page)
     # It ends instead of answering.
     worker.evaluate(f"() => {{ self.postMessage = () => {{ {crash} }}; }}")
     page.click("#predict")
@@ -184,7 +190,7 @@ def test_worker_crash_and_recovery(page, exported, page_errors, crash):
 
 def test_a_worker_that_ends_between_two_predictions(page, exported):
     open_app(page)
-    page.workers[0].evaluate("self.close()")
+    own_worker(page).evaluate("self.close()")
     page.locator("#samples button").nth(1).click()
     page.wait_for_timeout(300)
     assert_next_prediction_works(page, exported)
@@ -209,7 +215,7 @@ def test_a_worker_that_never_comes_up(page, exported):
 def test_lost_graphics_device(page, exported):
     """A graphics device that goes away between two predictions (driver reset, laptop asleep)."""
     open_app(page)
-    worker = next(worker for worker in page.workers if "/worker-" in worker.url)
+    worker = own_worker(page)
     worker.evaluate(
         """() => {
           const request = GPUAdapter.prototype.requestDevice;
@@ -220,7 +226,7 @@ def test_lost_graphics_device(page, exported):
     )
     choose_runtime(page, "tfjs-webgpu")
     page.locator("#samples button").nth(1).click()
-    assert predict(page)
+    assert settled(page)
     worker.evaluate("() => self.device.destroy()")
     page.click("#predict")
     assert "The computation stopped" in error_text(page)
