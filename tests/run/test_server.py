@@ -145,6 +145,22 @@ def test_listens_on_this_computer_only(site):
         assert server.url == f"http://127.0.0.1:{server.server_address[1]}/"
 
 
+def test_a_server_that_has_ended_answers_nobody(site):
+    """Neither on the connections that browsers keep open."""
+    with serving(site) as url:
+        connection = http.client.HTTPConnection(url.split("/")[2], timeout=10)
+        connection.request("GET", "/models.json")
+        assert connection.getresponse().read()
+        kept = connection.sock
+        assert kept is not None
+    kept.sendall(b"GET /models.json HTTP/1.1\r\nHost: a\r\n\r\n")
+    try:
+        assert kept.recv(100) == b""
+    except ConnectionError:
+        pass
+    connection.close()
+
+
 def test_says_which_address_is_taken(site):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -35,14 +35,18 @@ const UNCHANGING = /^(assets|runtimes|models)\//;
 const PROVEN = /^(runtimes|models)\//;
 // What an older version of the application kept and this one needs as much.
 const LASTING = /^(runtimes|models|samples)\/([^/]+)/;
+/** The application's own files: a folder of the site may hold another site. */
+const OWN =
+  /^((assets|runtimes|models|samples|icons|benchmark)(\/.*)?|index\.html|models\.json|manifest\.webmanifest|infer\.js)?$/;
 /** Caches of 0.1.0, which were named without the site's path. */
 const UNNAMED = /^mobilevit-[0-9a-f]{12}$/;
 
-/** An address's path relative to this site, or null outside of it. */
+/** An address's path relative to this site, or null for what is none of its files. */
 function pathOf(address: string): string | null {
   const { origin, pathname } = new URL(address, self.location.href);
-  const isInside = origin === self.location.origin && pathname.startsWith(SCOPE);
-  return isInside ? pathname.slice(SCOPE.length) : null;
+  if (origin !== self.location.origin || !pathname.startsWith(SCOPE)) return null;
+  const path = pathname.slice(SCOPE.length);
+  return OWN.test(path) ? path : null;
 }
 
 /** Whether a response may be kept: whole, and no error. */
@@ -105,18 +109,11 @@ async function activate(): Promise<void> {
   for (const name of older.slice(0, -1)) await caches.delete(name);
   for (const name of (await caches.keys()).filter((other) => UNNAMED.test(other))) {
     const old = await caches.open(name);
-    for (const request of await takeFrom(name)) {
-      if (isOwn(pathOf(request.url)!)) await old.delete(request);
-    }
+    for (const request of await takeFrom(name)) await old.delete(request);
     if ((await old.keys()).length === 0) await caches.delete(name);
   }
   await prune();
   await self.clients.claim();
-}
-
-/** Whether a path is one of the application's files, not another site's in a folder of this one. */
-function isOwn(path: string): boolean {
-  return path === "" || FIXED.includes(path) || UNCHANGING.test(path) || path === "benchmark/";
 }
 
 function patience(): Promise<never> {
