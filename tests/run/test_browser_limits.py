@@ -5,6 +5,7 @@ import http.server
 import re
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from convert.server import serving
+from convert.server import SiteHandler, make_server, serving
 from mobilevit_keras.description import (
     DESCRIPTION_FILE,
     compact,
@@ -391,6 +392,60 @@ def test_a_model_file_dropped_onto_the_page(page, exported, tmp_path):
     write_archive(path, {"labels.txt": b"a"})
     give_file(page, path.read_bytes(), "", "drop", "other.tflite")
     assert "other.tflite does not say what it recognises" in error_text(page)
+
+
+@contextmanager
+def slow_server(site: Path, name: str, go_on: threading.Event) -> Iterator[str]:
+    """Sends half of the file whose address ends so, and the rest when told."""
+
+    class Slow(SiteHandler):
+        def do_GET(self):
+            if not self.path.endswith(name):
+                return super().do_GET()
+            contents = (site / self.path.lstrip("/")).read_bytes()
+            self.send_response(200)
+            self._send_headers({"Content-Length": str(len(contents))})
+            half = len(contents) // 2
+            self.wfile.write(contents[:half])
+            self.wfile.flush()
+            # In two pieces, so that the page hears of both.
+            time.sleep(0.3)
+            self.wfile.write(contents[half : half + 1000])
+            go_on.wait(30)
+            self.wfile.write(contents[half + 1000 :])
+
+    with make_server(site, "127.0.0.1", 0) as server:
+        server.RequestHandlerClass = Slow
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield server.url
+        finally:
+            go_on.set()
+            server.shutdown()
+
+
+def test_a_download_tells_how_far_it_is_and_can_be_cancelled(browser, exported):
+    go_on = threading.Event()
+    with slow_server(exported.site, "model_float16.tflite", go_on) as url:
+        context = browser.new_context(base_url=url, service_workers="block")
+        context.set_default_timeout(20_000)
+        page = context.new_page()
+        open_app(page)
+        page.locator("#models input").nth(0).uncheck()
+        page.locator("#models input").nth(1).check()
+        page.locator("#status", has_text=re.compile(r"\d+ kB of \d+ kB")).wait_for()
+        assert 0.4 < page.locator("#status progress").evaluate("bar => bar.position") < 0.7
+        page.click("#status .cancel")
+        page.locator("#models input").nth(0).check()
+        # Without waiting for the rest.
+        page.locator("#status", has_text="full precision: Runs on").wait_for()
+        assert not go_on.is_set()
+        assert not page.locator("#error").is_visible()
+        assert_next_prediction_works(page, exported)
+        go_on.set()
+        page.locator("#models input").nth(1).check()
+        page.locator("#status", has_text="half precision: Runs on").wait_for()
+        context.close()
 
 
 LEAKS = """async (address) => {

@@ -1,5 +1,5 @@
 /** The page's side of the worker: requests as promises, and a new worker after a crash. */
-import type { Failure, Request, RequestKind, Requests, Response } from "./protocol";
+import type { Failure, Progress, Request, RequestKind, Requests, Response } from "./protocol";
 import workerUrl from "./worker?worker&url";
 
 /** A request's failure as an exception. */
@@ -29,6 +29,9 @@ export class Engine {
   private watch = new AbortController();
   private readonly pending = new Map<number, Pending>();
   private next = 0;
+
+  /** @param onProgress Hears how far a model's files have come. */
+  constructor(private readonly onProgress: (progress: Progress) => void = () => undefined) {}
 
   /** Sends a request; a worker is started where none runs. */
   request<K extends RequestKind>(
@@ -109,7 +112,8 @@ export class Engine {
     if (!signal.aborted && this.worker === worker) this.stop("the worker ended");
   }
 
-  private settle({ id, result, failure }: Response): void {
+  private settle({ id, result, failure, progress }: Response): void {
+    if (progress) return this.onProgress(progress);
     const pending = this.pending.get(id);
     this.pending.delete(id);
     if (!failure) {

@@ -5,7 +5,7 @@ import { byId, make } from "./dom";
 import { Engine, EngineError } from "./engine";
 import { type ChosenImage, fileFrom, isModel, readImage, UserError } from "./image_input";
 import { keepForOffline, registerServiceWorker } from "./offline";
-import type { Classification, ModelSpec } from "./protocol";
+import type { Classification, ModelSpec, Progress } from "./protocol";
 import { failureText, modelCard, resultCard, resultText, showPrediction, statusOf } from "./results";
 import { type Mode, type Picture, Session, type State } from "./session";
 import { modelOfFile, readSite, type Site, type SiteModel } from "./site";
@@ -19,7 +19,7 @@ const fileInput = byId<HTMLInputElement>("file");
 const runtimeSelect = byId<HTMLSelectElement>("runtime");
 const results = byId("results");
 
-const engine = new Engine();
+const engine = new Engine(showProgress);
 const camera = new Camera(byId<HTMLVideoElement>("video"));
 let site: Site = { models: [], samples: [] };
 let cards = new Map<SiteModel, HTMLElement>();
@@ -103,6 +103,28 @@ function showStatus(model: SiteModel, line: Node): void {
     box.querySelector("details")?.toggleAttribute("open", wasOpen);
     old.replaceWith(box);
   } else status.append(box);
+}
+
+/** How far a model's files have come, and a way to do without it where there are others. */
+function showProgress({ model: id, received, total }: Progress): void {
+  const model = selectedModels().find((other) => other.id === id);
+  if (!model) return;
+  const count = text.loaded(text.bytes(received), total ? text.bytes(total) : "");
+  const line = make("div", {}, make("p", {}, `${text.loading(model.title)} ${count}`));
+  const bar = make("progress", { "aria-label": text.loading(model.title) });
+  if (total) [bar.max, bar.value] = [total, received];
+  line.append(bar);
+  if (site.models.length > 1) {
+    const cancel = make("button", { class: "link cancel", type: "button" }, text.cancel);
+    cancel.addEventListener("click", () => act(() => deselect(model)));
+    line.append(cancel);
+  }
+  showStatus(model, line);
+}
+
+async function deselect(model: SiteModel): Promise<void> {
+  showModels(new Set(selectedModels().flatMap(({ id }) => (id === model.id ? [] : [id]))));
+  await configure();
 }
 
 const session: Session<SiteModel, Classification> = new Session<SiteModel, Classification>({

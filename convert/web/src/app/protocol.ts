@@ -64,11 +64,25 @@ export interface Failure {
   details: Readonly<Record<string, string>>;
 }
 
+/** Number of messages about what is being loaded. */
+export const PROGRESS = -2;
+
 /** Number of the message by which a worker says that it runs; no request has it. */
 export const READY = -1;
 
+/** How far a model's files have come. */
+export interface Progress {
+  /** The model's name. */
+  model: string;
+  received: number;
+  /** 0 where the host does not say it. */
+  total: number;
+}
+
 export interface Response {
   id: number;
+  /** Not an answer, but news of what is being loaded. */
+  progress?: Progress;
   result?: unknown;
   failure?: Failure;
 }

@@ -21,6 +21,8 @@ export function failureText({ code, message, details }: Failure): string {
       return text.errors[code](file);
     case "no_runtime":
       return text.errors.no_runtime(details.reasons ?? message);
+    case "cancelled":
+      return text.errors.cancelled;
     case "wrong_task":
     case "runtime_failed":
     case "unexpected":

@@ -36,6 +36,8 @@ export const text = {
   install: "Install",
   notLoaded: (name: string) => `${name} could not be loaded.`,
   loading: (name: string) => `Loading ${name}…`,
+  loaded: (received: string, total: string) => (total ? `${received} of ${total}` : received),
+  cancel: "Cancel",
   predicting: "Predicting…",
   predicted: (model: string, label: string, share: string) => `${model}: ${label}, ${share}`,
   answer: (label: string, share: string) => `${label}  ${share}`,
@@ -84,6 +86,7 @@ export const text = {
   count: (count: number) => count.toLocaleString("en"),
 
   errors: {
+    cancelled: "The download was cancelled.",
     not_found: (file: string) => `The file ${file} is missing or cannot be reached.`,
     truncated: (file: string) => `The file ${file} is incomplete. Build the site again.`,
     not_described: (file: string) =>

@@ -12,6 +12,7 @@ import {
 import {
   type ModelSpec,
   type ModelState,
+  PROGRESS,
   READY,
   type Request,
   type RequestKind,
@@ -22,7 +23,8 @@ import {
 declare const self: DedicatedWorkerGlobalScope;
 declare const __RUNTIMES__: string;
 
-const models = new Map<string, { key: string; model: Promise<Model> }>();
+const models = new Map<string, { key: string; model: Promise<Model>; abort: AbortController }>();
+const PROGRESS_INTERVAL_MS = 100;
 /** Addresses read while a model was loaded that then ran. */
 const proven = new Set<string>();
 /** The latest image, for the models that see it too. */
@@ -36,17 +38,36 @@ function modelOf(spec: ModelSpec): Promise<Model> {
   release(spec.id);
   const assets = new URL(__RUNTIMES__, siteUrl()).href;
   performance.clearResourceTimings();
-  const model = load(spec.source, { runtime: spec.runtime, threads: spec.threads, assets });
+  const abort = new AbortController();
+  const model = load(spec.source, {
+    runtime: spec.runtime,
+    threads: spec.threads,
+    assets,
+    signal: abort.signal,
+    onProgress: reporter(spec.id),
+  });
   const remember = () => {
     for (const { name } of performance.getEntriesByType("resource")) proven.add(name);
   };
   model.then(remember, () => undefined);
-  models.set(spec.id, { key, model });
+  models.set(spec.id, { key, model, abort });
   // A model that could not be loaded is tried again with the next request.
   model.catch(() => {
     if (models.get(spec.id)?.model === model) models.delete(spec.id);
   });
   return model;
+}
+
+/** Tells the page how far a model's files have come, at most ten times a second. */
+function reporter(model: string): (received: number, total: number) => void {
+  let last = performance.now();
+  return (received, total) => {
+    const now = performance.now();
+    if (now - last < PROGRESS_INTERVAL_MS) return;
+    last = now;
+    const news: Response = { id: PROGRESS, progress: { model, received, total } };
+    self.postMessage(news);
+  };
 }
 
 function release(id: string): void {
@@ -125,6 +146,11 @@ async function answer({ id, kind, argument }: Request): Promise<Response> {
 }
 
 self.addEventListener("message", ({ data }: MessageEvent<Request>) => {
+  if (data.kind === "retain") {
+    // At once: what is no longer wanted need not be loaded to its end.
+    const { ids } = data.argument as Requests["retain"]["argument"];
+    for (const [id, { abort }] of models) if (!ids.includes(id)) abort.abort();
+  }
   const next = queue.then(async () => self.postMessage(await answer(data)));
   // An answer that cannot be sent ends this worker on the page's side, which starts another.
   queue = next.catch(reportError);

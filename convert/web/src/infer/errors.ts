@@ -1,5 +1,6 @@
 /** What went wrong, for pages that show their own text; the message is for developers. */
 export type ErrorCode =
+  | "cancelled"
   | "not_found"
   | "truncated"
   | "not_a_model"

@@ -13,7 +13,7 @@
 import { type ImageSource, pixelsOf } from "./decode";
 import type { Description } from "./description";
 import { InferError, reasonOf } from "./errors";
-import { formatOfUrl, type ModelFiles, readModel, type Source } from "./files";
+import { type FetchOptions, formatOfUrl, type ModelFiles, readModel, type Source } from "./files";
 import { fitted, type Preprocessing } from "./geometry";
 import { openLiteRt } from "./litert";
 import { preprocess } from "./preprocess";
@@ -35,7 +35,7 @@ import { openTfjs } from "./tfjs";
 export { BITMAP_OPTIONS, type ImageSource, pixelsOf } from "./decode";
 export type { Description } from "./description";
 export { type ErrorCode, InferError } from "./errors";
-export type { Source } from "./files";
+export type { FetchOptions, Source } from "./files";
 export { fitted, type Preprocessing } from "./geometry";
 export { type Pixels, preprocess } from "./preprocess";
 export { type Format, formatOf, type Outputs, RUNTIMES, type RuntimeName, unsuitable } from "./runtimes";
@@ -44,7 +44,7 @@ export { best, type Prediction } from "./tasks/classify";
 /** Every task that this version can read, by its name in descriptions. */
 const TASKS: ReadonlyMap<string, Task<unknown>> = new Map([[classification.name, classification]]);
 
-export interface LoadOptions {
+export interface LoadOptions extends FetchOptions {
   /** `"auto"`, the default, takes the first runtime that works; a name takes that one or fails. */
   runtime?: RuntimeName | "auto";
   /** Folder with the runtimes' WebAssembly files (`litert/`, `tfjs/`). */
@@ -184,11 +184,11 @@ function open(files: ModelFiles, runtime: RuntimeName, options: SessionOptions):
 }
 
 /** The model's files by format, each read when it is first needed, and once. */
-function readers(source: Source): Map<Format, () => Promise<ModelFiles>> {
+function readers(source: Source, options: FetchOptions): Map<Format, () => Promise<ModelFiles>> {
   const found = new Map<Format, () => Promise<ModelFiles>>();
   const add = (format: Format, one: string | Blob) => {
     let files: Promise<ModelFiles> | undefined;
-    found.set(format, () => (files ??= readModel(one)));
+    found.set(format, () => (files ??= readModel(one, options)));
   };
   if (source instanceof Blob) add("tflite", source);
   else {
@@ -206,10 +206,10 @@ function readers(source: Source): Map<Format, () => Promise<ModelFiles>> {
  * @param source Address of a `.tflite` file or of a TensorFlow.js `model.json`, both of them, or a
  *   `.tflite` file that a person has chosen.
  * @throws InferError `not_found`, `truncated`, `not_a_model`, `not_described`, `wrong_task`,
- *   `no_runtime`.
+ *   `no_runtime`, `cancelled`.
  */
 export async function load(source: Source, options: LoadOptions = {}): Promise<Model> {
-  const formats = readers(source);
+  const formats = readers(source, options);
   const { runtime = "auto", threads = defaultThreads() } = options;
   const assets = new URL(options.assets ?? "runtimes/", globalThis.location?.href).href;
   const rejected: Rejection[] = [];
