@@ -578,21 +578,17 @@ def test_sites_of_one_origin_keep_their_own_files(browser, exported, tmp_path):
         for address in (url, inner):
             page.goto(address)
             wait_until_kept(page, exported)
-        # What 0.1.0 kept of the inner site, under a name without its path.
+        # What 0.1.0 kept of the inner site, under a name without its path, and of the outer one.
         page.evaluate("caches.open('mobilevit-0123456789ab').then((c) => c.add('models.json'))")
-        for address, folder, version in (
-            (url, root, "next"),
-            (url, root, "last"),
-            (inner, root / "b" / "models" / "site", "next"),
-        ):
-            deploy(folder, version)
-            page.goto(address)
+        page.goto(url)
+        page.evaluate("caches.open('mobilevit-ba9876543210').then((c) => c.add('models.json'))")
+        for version in ("next", "last"):
+            deploy(root, version)
+            page.evaluate("navigator.serviceWorker.ready.then((ready) => ready.update())")
             wait_until_kept(page, exported, version)
-            if folder == root:
-                assert "mobilevit-0123456789ab" in page.evaluate("caches.keys()")
         names = page.evaluate("caches.keys()")
-        assert len(names) == 4, "each site's own and the one before"
-        assert all(name.startswith("mobilevit:") for name in names)
+        assert "mobilevit-0123456789ab" in names and "mobilevit-ba9876543210" not in names
+        assert len(names) == 4, "this site's version, the one before, and the other site's two"
     for address in (inner, url):
         assert_works_offline(page, address, exported)
     context.close()
