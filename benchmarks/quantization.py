@@ -17,13 +17,13 @@ import numpy as np
 
 from benchmarks.plain_conversions import plain_full_int8
 from benchmarks.small_training import small_config, train_or_go_on
-from mobilevit_keras.data import evaluation_dataset, open_source
+from mobilevit_keras.data import EvaluationDataset, open_source
 from mobilevit_keras.export import export_tflite, run_tflite
 from mobilevit_keras.export.benchmark import benchmark
 from mobilevit_keras.export.check_images import open_calibration_images
-from mobilevit_keras.export.parity import compare
-from mobilevit_keras.export.serving import keras_probabilities
+from mobilevit_keras.export.serving import keras_outputs
 from mobilevit_keras.models import MobileViTImageClassifier, load_model
+from mobilevit_keras.tasks import task_of
 from train.config import ClassificationConfig
 
 PTQ, QAT, PLAIN = "int8 calibrated", "int8 trained", "plain full int8"
@@ -51,14 +51,14 @@ def aware_config(config: ClassificationConfig, weights: Path, epochs: int) -> Cl
 
 def validation(options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
     """The validation images, 0..255, and their labels."""
-    dataset = evaluation_dataset(
+    dataset = EvaluationDataset(
         open_source(options.data),
         "validation",
         short_side=options.size,
         crop_size=options.size,
         batch_size=64,
     )
-    images, labels = zip(*dataset.as_numpy_iterator(), strict=True)
+    images, labels = zip(*dataset.get_numpy_iterator(), strict=True)
     return 255.0 * np.concatenate(images), np.concatenate(labels)
 
 
@@ -108,11 +108,13 @@ def measure_seed(options: argparse.Namespace, seed: int) -> dict[str, float]:
     for name, path in files.items():
         # The plain converter's file takes [0, 1].
         answers = run_tflite(path, images / 255.0 if name == PLAIN else images)
-        shares[name] = 100.0 * float(np.mean(answers.probabilities.argmax(-1) == labels))
-    parity = compare(
-        keras_probabilities(twin, images, 64), run_tflite(files[QAT], images).probabilities
+        (probabilities,) = answers.outputs.values()
+        shares[name] = 100.0 * float(np.mean(probabilities.argmax(-1) == labels))
+    task = task_of(twin)
+    comparison = task.compare(
+        keras_outputs(twin, task, images, 64), run_tflite(files[QAT], images).outputs
     )
-    shares["agreement"] = 100.0 * parity.top1_agreement
+    shares["agreement"] = 100.0 * comparison.top1_agreement
     print(f"seed {seed}: " + ", ".join(f"{k} {v:.2f}" for k, v in shares.items()), flush=True)
     return shares
 

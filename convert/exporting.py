@@ -11,7 +11,7 @@ def add_arguments(
     parser: argparse.ArgumentParser, output: str, precisions: tuple[str, ...]
 ) -> None:
     """Adds the arguments of an export command."""
-    parser.add_argument("model", type=Path, metavar="MODEL.keras", help="a trained classifier")
+    parser.add_argument("model", type=Path, metavar="MODEL.keras", help="a trained model")
     parser.add_argument("output", type=Path, metavar=output, help="what to write")
     parser.add_argument(
         "--size",
@@ -67,18 +67,10 @@ def run_export(
     except ImportError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    parity = report["parity"]
     print(
         f"{options.output}: {report['precision']}, {report['size'][0]}x{report['size'][1]}, "
-        f"{report['bytes'] / 1e6:.2f} MB. Against Keras on {parity['images']} images: largest "
-        f"difference {parity['max_abs_difference']:.2e}, same class on "
-        f"{100 * parity['top1_agreement']:.1f}%."
+        f"{report['bytes'] / 1e6:.2f} MB. Against Keras: {report['parity']['summary']}."
     )
     if "float_parity" in report:
-        trained = report["float_parity"]
-        print(
-            "Against the float model: largest difference "
-            f"{trained['max_abs_difference']:.2e}, same class on "
-            f"{100 * trained['top1_agreement']:.1f}%."
-        )
+        print(f"Against the float model: {report['float_parity']['summary']}.")
     return 0

@@ -45,6 +45,7 @@ def run_subcommand(package: str, names: Sequence[str], arguments: Sequence[str])
     options = parser.parse_args(arguments)
     if options.uses_tensorflow:
         _import_tensorflow_quietly()
+        _check_backend()
     return options.main(options)
 
 
@@ -69,6 +70,18 @@ def _import_tensorflow_quietly() -> None:
     finally:
         os.dup2(terminal, 2)
         os.close(terminal)
+
+
+def _check_backend() -> None:
+    """Raises a ValueError where Keras is set to another backend than the commands are made for."""
+    import keras
+
+    backend = keras.config.backend()
+    if backend != "tensorflow":
+        raise ValueError(
+            "The commands run on Keras's TensorFlow backend: KERAS_BACKEND=tensorflow. "
+            f"Received: {backend!r}."
+        )
 
 
 def run(main: Callable[[Sequence[str]], int], arguments: Sequence[str] | None = None) -> int:

@@ -19,7 +19,7 @@ from mobilevit_keras.files import atomic_path
 SCHEMA = 1
 DESCRIPTION_FILE = "mobilevit_keras.json"
 LABELS_FILE = "labels.txt"
-_TFJS_KEY = "mobilevit_keras"
+TFJS_KEY = "mobilevit_keras"
 _TFJS_FILE = "model.json"
 _MAXIMUM_BYTES = 1 << 26
 
@@ -73,7 +73,7 @@ def write_description(path: str | Path, description: Mapping[str, Any]) -> None:
         described = _in_tfjs(path) is not None
         if described:
             model = _json(path / _TFJS_FILE)
-            model["userDefinedMetadata"][_TFJS_KEY] = dict(description)
+            model["userDefinedMetadata"][TFJS_KEY] = dict(description)
             with atomic_path(path / _TFJS_FILE) as temporary:
                 temporary.write_text(json.dumps(model, ensure_ascii=False), "utf-8")
     else:
@@ -139,9 +139,9 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _in_tfjs(path: Path) -> bytes | None:
     metadata = _json(path / _TFJS_FILE).get("userDefinedMetadata")
-    if not isinstance(metadata, dict) or _TFJS_KEY not in metadata:
+    if not isinstance(metadata, dict) or TFJS_KEY not in metadata:
         return None
-    return compact(metadata[_TFJS_KEY])
+    return compact(metadata[TFJS_KEY])
 
 
 def _checked(text: bytes, path: Path) -> dict[str, Any]:

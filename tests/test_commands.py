@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -50,3 +53,15 @@ def test_an_interruption(capsys):
 
 def test_status_and_arguments_pass():
     assert commands.run(lambda arguments: len(arguments), ["a", "b", "c"]) == 3
+
+
+def test_another_backend_is_refused_in_one_line():
+    done = subprocess.run(
+        [sys.executable, "-m", "train", "describe"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
+    )
+    assert done.returncode == 2
+    assert done.stderr.endswith("KERAS_BACKEND=tensorflow. Received: 'jax'.\n")
+    assert len(done.stderr.splitlines()) == 1

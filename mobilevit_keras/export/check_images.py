@@ -1,14 +1,15 @@
 """Images on which an export is compared with Keras."""
 
+import types
 from pathlib import Path
 
 import numpy as np
 
 from mobilevit_keras.models import Preprocessing
+from mobilevit_keras.source_kinds import is_data_source
 
 DEFAULT_COUNT = 32
 CALIBRATION_COUNT = 256
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif"}
 
 
 def open_check_images(
@@ -22,12 +23,13 @@ def open_check_images(
 
     Args:
         source: An image file or folder; a data source such as "digits" or "folder:PATH", whose
-            first validation images are taken; images as an array `(N, height, width, 3)`, 0..255;
-            or None for scikit-learn's two photographs, or generated images without them.
+            first validation images are taken, and eight generated ones; images as an array
+            `(N, height, width, 3)`, 0..255; or None for scikit-learn's two photographs, or
+            generated images without them.
         height, width: Size of the images; see `Preprocessing.at_size` where it is not that of
             `preprocessing`'s crop.
         preprocessing: How images are resized and cropped.
-        count: The most images that are taken of files and data sources.
+        count: The most images of files and data sources, the generated ones among them.
 
     Returns:
         float32 `(N, height, width, 3)`, 0..255.
@@ -45,7 +47,10 @@ def open_check_images(
         return images
     if source is None:
         return _photographs(height, width) if _has_sklearn() else generated_images(height, width)
-    return 255.0 * _read(source, (height, width), preprocessing, "validation", count)
+    coloured = generated_images(height, width)
+    read = _read(source, (height, width), preprocessing, "validation", count - len(coloured))
+    # A person's images may be few, alike, or grey: what exchanges colours would pass unnoticed.
+    return np.concatenate([255.0 * read, coloured])
 
 
 def open_calibration_images(
@@ -84,39 +89,31 @@ def source_name(source: str | Path | np.ndarray) -> str:
     return "an array" if isinstance(source, np.ndarray) else str(source)
 
 
-def is_data_source(source: str | Path) -> bool:
-    """Whether a string names a data source and no file."""
-    return isinstance(source, str) and (
-        source == "digits" or source.partition(":")[0] in ("folder", "tfds", "tfrecord")
-    )
-
-
 def _read(
     source: str | Path, size: tuple[int, int], preprocessing: Preprocessing, split: str, count: int
 ) -> np.ndarray:
     """Images of files or a data source, `(N, H, W, 3)` in [0, 1]."""
-    from mobilevit_keras.data import evaluation_transform, load_images, open_source
+    from mobilevit_keras.data import image_extensions, load_images, open_source, take_images
 
     short_side = preprocessing.at_size(size).short_side
     interpolation = preprocessing.interpolation
     if is_data_source(source):
-        # Shuffled, because many sources are stored class after class.
-        examples = open_source(source).examples(split, shuffle_seed=0)
-        images = examples.map(
-            lambda example: evaluation_transform(example["image"], short_side, size, interpolation)
+        wanted = types.SimpleNamespace(
+            short_side=short_side, crop_size=size, interpolation=interpolation
         )
-        taken = list(images.ignore_errors().take(count).as_numpy_iterator())
-        if not taken:
-            raise ValueError(f"The data source must hold readable images. Received: {source}.")
-        return np.stack(taken)
+        images, skipped = take_images(open_source(source), split, wanted, count)
+        if skipped.count:
+            print(skipped)
+        return images
     path = Path(source)
     if not path.exists():
         raise FileNotFoundError(f"There is no image file or folder {path}.")
     paths = [path]
     if path.is_dir():
-        paths = sorted(file for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES)
+        suffixes = image_extensions()
+        paths = sorted(file for file in path.rglob("*") if file.suffix.lower() in suffixes)
     if not paths:
-        raise ValueError(f"The folder must hold JPEG, PNG, BMP or GIF images. Received: {path}.")
+        raise ValueError(f"The folder must hold images. Received: {path}.")
     return load_images(_spread(paths, count), short_side, size, interpolation)
 
 

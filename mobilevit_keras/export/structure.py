@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mobilevit_keras.export.errors import CheckError
 from mobilevit_keras.export.tflite_runner import open_interpreter
+from mobilevit_keras.tasks import CheckError
 
 MAXIMUM_RANK = 4
 """GPU delegates refuse tensors with more dimensions."""

@@ -1,30 +1,32 @@
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import keras
 import numpy as np
-from keras import ops
 
 from mobilevit_keras.data import load_images
-from mobilevit_keras.models import MobileViTImageClassifier
+from mobilevit_keras.models import VisionTask
+from mobilevit_keras.tasks import task_of
 
-Answer = tuple[Path, list[tuple[str, float]]]
-"""A file's path and `(class name, probability)` pairs, most probable first."""
+Answer = tuple[Path, list]
+"""A file's path and what the model answers: of a classifier `(class name, probability)` pairs, most
+probable first."""
 
 
 def predict_images(
-    model: MobileViTImageClassifier,
+    model: VisionTask,
     paths: Iterable[str | Path],
     batch_size: int = 32,
     top: int = 5,
     unreadable: Callable[[Path, Exception], None] | None = None,
 ) -> list[Answer]:
-    """Classifies image files, prepared as the model's weights want it.
+    """Answers for image files, prepared as the model's weights want it.
 
     Args:
-        model: A classifier; without class names the classes are called "0", "1" and so on.
+        model: A trained model; without class names the classes are called "0", "1" and so on.
         paths: Image files.
         batch_size: Images at once.
-        top: Number of the most probable classes to answer with; no more than there are.
+        top: Number of the most probable answers; no more than there are.
         unreadable: Told of each file that cannot be read and why; it is left out. Without it the
             first one is an error.
 
@@ -39,7 +41,7 @@ def predict_images(
 
 
 def iterate_predictions(
-    model: MobileViTImageClassifier,
+    model: VisionTask,
     paths: Iterable[str | Path],
     batch_size: int = 32,
     top: int = 5,
@@ -50,17 +52,17 @@ def iterate_predictions(
         raise ValueError(
             f"`batch_size` and `top` must be positive. Received: {batch_size} and {top}."
         )
-    names = model.class_names or [str(index) for index in range(model.num_classes)]
+    task = task_of(model)
     paths = [Path(path) for path in paths]
     for start in range(0, len(paths), batch_size):
         read = list(_read(model, paths[start : start + batch_size], unreadable))
         if not read:
             continue
         images = np.stack([image for _, image in read])
-        probabilities = np.asarray(ops.softmax(model(images, training=False)))
-        for (path, _), row in zip(read, probabilities, strict=True):
-            best = np.argsort(-row, kind="stable")[:top]
-            yield path, [(names[index], float(row[index])) for index in best]
+        outputs = task.serve(model(images, training=False))
+        arrays = {name: keras.ops.convert_to_numpy(values) for name, values in outputs.items()}
+        answers = task.answers(arrays, model.class_names, top)
+        yield from zip((path for path, _ in read), answers, strict=True)
 
 
 def _read(model, paths: list[Path], unreadable) -> Iterator[tuple[Path, np.ndarray]]:

@@ -11,6 +11,7 @@ import numpy as np
 import mobilevit_keras
 from mobilevit_keras.models.backbone import MobileViTBackbone
 from mobilevit_keras.models.preprocessing import Preprocessing
+from mobilevit_keras.models.steps import train_step_on
 
 
 class VisionTask(keras.Model):
@@ -139,6 +140,9 @@ class VisionTask(keras.Model):
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.optimizer is not None:
             self.optimizer.build(self.trainable_variables)
+
+    def train_step(self, *arguments):
+        return train_step_on(super().train_step, *arguments)
 
     def preprocess(self, images) -> np.ndarray:
         """Makes what people have what the model takes: sized, cropped, scaled, as in evaluation.

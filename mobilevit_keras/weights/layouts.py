@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Iterator
 
+from mobilevit_keras.paper import NUM_LAYERS
+
 CVNETS = "cvnets"
 HUGGING_FACE = "huggingface"
 TIMM = "timm"
@@ -241,7 +243,7 @@ def tasks(layout: str) -> tuple[str, ...]:
 
 
 def table(
-    layout: str, num_layers: tuple[int, ...] = (2, 4, 3), task: str = CLASSIFICATION
+    layout: str, num_layers: tuple[int, ...] = NUM_LAYERS, task: str = CLASSIFICATION
 ) -> list[Entry]:
     """Returns an entry for every variable of a Keras model; the first is the stem's kernel.
 

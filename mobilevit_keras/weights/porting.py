@@ -10,6 +10,7 @@ import numpy as np
 from mobilevit_keras.files import atomic_path
 from mobilevit_keras.layers import TRAINING
 from mobilevit_keras.models import VARIANTS, MobileViTImageClassifier, Preprocessing, get_variant
+from mobilevit_keras.paper import NUM_LAYERS
 from mobilevit_keras.weights import layouts
 from mobilevit_keras.weights.checkpoint_file import open_checkpoint
 from mobilevit_keras.weights.imagenet import imagenet_class_names
@@ -307,7 +308,7 @@ def save_checkpoint(model: MobileViTImageClassifier, path: str | Path, layout: s
 def _check_expressible(model: MobileViTImageClassifier) -> None:
     """Refuses what the other libraries' models cannot be set to."""
     wanted = {
-        "num_layers": (2, 4, 3),
+        "num_layers": NUM_LAYERS,
         "patch_size": (2, 2, 2),
         "num_heads": 4,
         "stem_filters": 16,

@@ -1,18 +1,19 @@
 """Accuracy of models in every format on labelled images."""
 
-import dataclasses
 import json
 
 import numpy as np
 import pytest
 
 from mobilevit_keras.data import open_source
-from mobilevit_keras.evaluation import Evaluation, evaluate, open_predictor
+from mobilevit_keras.description import report_path, write_archive
+from mobilevit_keras.evaluation import evaluate, open_predictor
 from mobilevit_keras.export import export_tflite
 from mobilevit_keras.export.check_images import generated_images
 from mobilevit_keras.models import Preprocessing
+from mobilevit_keras.tasks import get_task
 from tests.photos import write_coloured_photos
-from tests.tiny import build_tiny
+from tests.tiny import build_tiny, load_tiny
 
 NAMES = ("blue", "green", "red")
 
@@ -59,7 +60,7 @@ def test_another_number_of_classes(source, tmp_path):
 
 def test_unequal_sides_are_evaluated_as_they_are(source, tmp_path):
     size = (64, 48)
-    model = build_tiny(class_names=NAMES, preprocessing={"short_side": 36, "crop_size": 32})
+    model = load_tiny(class_names=NAMES, preprocessing={"short_side": 36, "crop_size": 32})
     report = export_tflite(
         model, tmp_path / "model.tflite", size, images=generated_images(*size, count=2)
     )
@@ -71,20 +72,34 @@ def test_unequal_sides_are_evaluated_as_they_are(source, tmp_path):
     for wrong in (48, 64):
         with pytest.raises(ValueError, match="one size, here 64x48"):
             open_predictor(tmp_path / "model.tflite", wrong)
-    # Earlier versions wrote the larger side.
-    path = tmp_path / "model.report.json"
-    old = {**json.loads(path.read_text("utf-8")), "preprocessing": {"short_side": 72}}
-    old["preprocessing"] |= {"crop_size": 64, "interpolation": "bilinear"}
-    path.write_text(json.dumps(old), "utf-8")
-    again = open_predictor(tmp_path / "model.tflite")
-    assert dataclasses.asdict(again.preprocessing) == dataclasses.asdict(predictor.preprocessing)
 
 
-def test_top_k_counts_the_k_most_probable():
-    probabilities = np.array([[0.1, 0.2, 0.3, 0.4], [0.4, 0.3, 0.2, 0.1], [0.25] * 4])
-    evaluation = Evaluation(probabilities, np.array([1, 1, 1]), 1.0)
-    shares = [evaluation.top(k) for k in (1, 2, 3, 4)]
+def test_a_report_of_an_earlier_version_is_read(source, tmp_path):
+    """Its preprocessing was the larger side's, and the names lay beside all files of a folder."""
+    model = load_tiny(preprocessing={"short_side": 36, "crop_size": 32})
+    path = tmp_path / "model.tflite"
+    export_tflite(model, path, (64, 48), images=generated_images(64, 48, count=2))
+    write_archive(path, {})
+    with pytest.raises(ValueError, match="must have"):
+        report_path(path).write_text("{}")
+        open_predictor(path)
+    preprocessing = {"short_side": 72, "crop_size": 64, "interpolation": "bilinear"}
+    old = {"variant": "custom", "num_classes": 3, "size": [64, 48], "precision": "float32"}
+    report_path(path).write_text(json.dumps({**old, "preprocessing": preprocessing}))
+    assert open_predictor(path).preprocessing == Preprocessing(54, 48)
+    for names, expected in (("red\ngreen\nblue\n", ("red", "green", "blue")), ("a\n", "012")):
+        (tmp_path / "labels.txt").write_text(names)
+        assert open_predictor(path).class_names == tuple(expected)
+
+
+@pytest.mark.parametrize(("count", "shares"), [(8, {1: 0.0, 2: 1 / 3, 3: 2 / 3, 8: 1.0})])
+def test_top_k_counts_the_k_most_probable(count, shares):
+    """With more classes than k, so that k makes a difference."""
+    meter = get_task("classification").meter(None)
+    rows = np.tile(np.linspace(0.0, 1.0, count), (3, 1))
+    meter.update({"probabilities": rows}, np.array([6, 5, 0]))
+    assert {k: meter.top(k) for k in shares} == pytest.approx(shares)
     # A tie goes to the lower class.
-    assert shares == pytest.approx([0.0, 2 / 3, 1.0, 1.0])
-    many = np.tile(np.linspace(0.0, 1.0, 8), (8, 1))
-    assert Evaluation(many, np.arange(8), 1.0).summary()["top5"] == pytest.approx(5 / 8)
+    tied = get_task("classification").meter(None)
+    tied.update({"probabilities": np.full((1, 4), 0.25)}, np.array([1]))
+    assert (tied.top(1), tied.top(2)) == (0.0, 1.0)

@@ -26,11 +26,19 @@ def test_folder_file_and_array(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     for name in ("b.png", "a.png"):
         Image.fromarray(pixels).save(tmp_path / name)
-    for source in (tmp_path, str(tmp_path / "a.png"), pixels[None].astype(np.float32)):
+    for source, count in (
+        (tmp_path, 2 + 8),
+        (str(tmp_path / "a.png"), 1 + 8),
+        (pixels[None].astype(np.float32), 1),
+    ):
         images = open_check_images(source, 64, 64, PREPROCESSING)
         np.testing.assert_allclose(images[0], pixels, atol=1e-3)
-    assert len(open_check_images(tmp_path, 64, 64, PREPROCESSING)) == 2
-    assert len(open_check_images(tmp_path, 64, 64, PREPROCESSING, count=1)) == 1
+        assert len(images) == count
+    # A person's images may be grey; some are always coloured.
+    np.testing.assert_array_equal(
+        open_check_images(tmp_path, 64, 64, PREPROCESSING)[2:], generated_images(64, 64)
+    )
+    assert len(open_check_images(tmp_path, 64, 64, PREPROCESSING, count=9)) == 9
 
 
 def test_unequal_sides_are_cropped_as_in_evaluation(tmp_path):

@@ -11,20 +11,23 @@ from mobilevit_keras.export import (
     export_tflite,
     run_tflite,
 )
-from mobilevit_keras.export.check_images import generated_images
-from mobilevit_keras.export.serving import keras_probabilities
+from mobilevit_keras.export.serving import keras_outputs
 from mobilevit_keras.export.structure import check_structure, inspect_tflite
 from mobilevit_keras.export.tflite_runner import open_interpreter
 from mobilevit_keras.layers.fake_quant import IMAGE_RANGE, quantizers_of
 from mobilevit_keras.quantization import quantize_aware
-from tests.tiny import build_tiny
+from mobilevit_keras.tasks import get_task
+from tests.export.wrong_files import wrong_answers
+from tests.tiny import coloured_images, load_tiny
 
-IMAGES = generated_images(64, 64)
+# Whole numbers: between two bytes file and model may round to either side.
+IMAGES = coloured_images(8, 64, seed=1)
+TASK = get_task("classification")
 
 
 @pytest.fixture(scope="module")
 def model():
-    return build_tiny(activation="hard_swish")
+    return load_tiny("hard_swish")
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +70,8 @@ def test_int8_computes_convolutions_in_int8_and_the_rest_in_float(folder, name):
 
 def test_the_file_of_a_quantization_aware_model_answers_as_it_does(twin, folder):
     images = np.rint(IMAGES)
-    expected = keras_probabilities(twin, images)
-    answers = run_tflite(folder / "trained.tflite", images).probabilities
+    expected = keras_outputs(twin, TASK, images)["probabilities"]
+    answers = run_tflite(folder / "trained.tflite", images).outputs["probabilities"]
     # All is whole numbers but the attention and the norms, whose sums of floats differ: now and
     # then one lands on the other side of a rounding, and what follows differs by a little.
     differences = np.abs(answers - expected).max(axis=-1)
@@ -85,8 +88,8 @@ def test_values_between_two_bytes_do_not_part_file_and_model(twin, folder):
     """Images enlarged by a whole factor: every second value lies in the middle of two codes."""
     images = np.repeat(np.repeat(np.rint(IMAGES[:, ::2, ::2]), 2, axis=1), 2, axis=2)
     images[:, 1:-1] = 0.5 * (images[:, :-2] + images[:, 2:])
-    expected = keras_probabilities(twin, images)
-    answers = run_tflite(folder / "int8.tflite", images).probabilities
+    expected = keras_outputs(twin, TASK, images)["probabilities"]
+    answers = run_tflite(folder / "int8.tflite", images).outputs["probabilities"]
     np.testing.assert_allclose(answers, expected, atol=0.01)
 
 
@@ -109,6 +112,17 @@ def test_int8_full_computes_all_that_tflite_can_in_int8(folder):
 def test_dynamic_is_one_part(folder):
     structure = inspect_tflite(folder / "dynamic.tflite")
     assert (structure.xnnpack_partitions, structure.left_operations) == (1, {})
+
+
+@pytest.mark.parametrize("precision", ["dynamic", "int8", "int8_full"])
+def test_a_wrong_file_is_found_out(model, twin, folder, precision):
+    def run(images):
+        return run_tflite(folder / f"{precision}.tflite", images).outputs["probabilities"]
+
+    expected = keras_outputs(twin if precision == "int8" else model, TASK, IMAGES)
+    for fault, answers in wrong_answers(run, IMAGES):
+        comparison = TASK.compare(expected, {"probabilities": answers})
+        assert comparison.problem("tflite", precision) is not None, fault
 
 
 def test_checks_name_what_fails(folder):

@@ -37,7 +37,7 @@ class Exported:
         """Probabilities `(N, K)` of image files through the evaluation pipeline."""
         import keras
 
-        from mobilevit_keras.data.transforms import load_images
+        from mobilevit_keras.data import load_images
 
         images = load_images(paths, SHORT_SIDE, SIZE)
         return keras.ops.convert_to_numpy(keras.ops.softmax(self.model(images, training=False)))
@@ -94,11 +94,19 @@ def spread(model, images: np.ndarray) -> None:
     bias.assign((np.asarray(bias) - logits.mean(axis=0)) * scale)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """All tests of a browser show the exports below, one of which is a TF.js model."""
+    for item in items:
+        if "exported" in getattr(item, "fixturenames", ()):
+            item.add_marker("tfjs")
+
+
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory) -> Exported:
     import keras
 
-    from mobilevit_keras.data.transforms import load_images
+    from mobilevit_keras.data import load_images
     from mobilevit_keras.export import export_tfjs, export_tflite
     from mobilevit_keras.models import (
         MobileViTBackbone,

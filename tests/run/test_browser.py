@@ -65,7 +65,7 @@ def test_photographs_are_prepared_like_in_evaluation(page, exported, capsys):
 def test_resize_and_crop_equal_tensorflow(page, shape, interpolation):
     import tensorflow as tf
 
-    from mobilevit_keras.data.transforms import evaluation_transform
+    from mobilevit_keras.data import evaluation_transform
 
     generator = np.random.default_rng(sum(shape))
     pixels = generator.integers(0, 256, (*shape, 3), dtype=np.uint8)

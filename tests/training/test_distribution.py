@@ -28,7 +28,7 @@ from mobilevit_keras.training.distribution import (
 )
 from tests.photos import write_coloured_photos
 from tests.training import distributed_run
-from train import fit
+from train import assembly
 from train.config import ClassificationConfig
 
 # Seconds on free cores; several processes that share busy ones take minutes.
@@ -91,7 +91,7 @@ def runs(photos, tmp_path_factory) -> dict[str, Path]:
         lambda index: [*RUN, "multi_worker", *data, folder / f"multi_worker-{index}"]
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit, "build_model", distributed_run.tiny_model)
+        patch.setattr(assembly, "build_model", distributed_run.tiny_model)
         assert distributed_run.run(*data, folder / "none") == 0
     for status, _, error in map(finish, processes):
         assert status == 0, error[-3000:]

@@ -4,7 +4,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from mobilevit_keras.data.sources import Source, seeded
+from mobilevit_keras.data.source import Source, seeded
 from mobilevit_keras.data.threads import num_cores
 
 SHUFFLE_BUFFER = 4096
@@ -119,11 +119,12 @@ def _find_splits(name: str, builder: Any) -> dict[str, str]:
     return {"train": f"train[:-{HELD_OUT}%]", "validation": f"train[-{HELD_OUT}%:]"}
 
 
-def open_tfds(name: str) -> TfdsSource:
+def open_tfds(name: str, *, shuffle_buffer: int = SHUFFLE_BUFFER) -> TfdsSource:
     """Opens a tensorflow_datasets set, preparing it (which may download) where it is not yet.
 
     Args:
         name: `NAME` or `NAME:CONFIG`; tfds's own spelling `NAME/CONFIG:VERSION` works too.
+        shuffle_buffer: Records in the shuffle buffer.
 
     Raises:
         ValueError: If there is no such set or config, or it cannot be prepared here.
@@ -138,27 +139,11 @@ def open_tfds(name: str) -> TfdsSource:
         raise ValueError(
             f"A name of a tensorflow_datasets set is needed. Received: {name!r} ({_brief(error)})."
         ) from error
-    _prepare(builder, f"tfds:{name}")
-    return TfdsSource(f"tfds:{name}", builder)
+    prepare(builder, f"tfds:{name}")
+    return TfdsSource(f"tfds:{name}", builder, shuffle_buffer=shuffle_buffer)
 
 
-def open_digits(data_dir: str | None = None) -> TfdsSource:
-    """Opens the embedded digits, generating them on first use.
-
-    Args:
-        data_dir: Where the data is kept; tensorflow_datasets' own folder by default.
-
-    Raises:
-        ValueError: If scikit-learn is not installed, or the folder cannot be written.
-    """
-    from mobilevit_keras.data.datasets.digits import MobilevitDigits
-
-    builder = MobilevitDigits(data_dir=data_dir)
-    _prepare(builder, "digits")
-    return TfdsSource("digits", builder)
-
-
-def _prepare(builder: Any, name: str) -> None:
+def prepare(builder: Any, name: str) -> None:
     try:
         builder.download_and_prepare()
     except ImportError as error:

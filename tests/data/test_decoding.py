@@ -1,22 +1,16 @@
 import io
-import json
-from pathlib import Path
+import struct
+import zlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from mobilevit_keras.data.transforms import (
-    centre_window,
-    crop_fractions,
-    decode_crop_resize,
-    decode_image,
-    evaluation_size,
-    evaluation_transform,
-    load_images,
-    random_window,
-)
+from mobilevit_keras.data import decoding
+from mobilevit_keras.data.decoding import decode_image, decode_window
+from mobilevit_keras.data.geometry import Geometry
+from mobilevit_keras.data.images import evaluation_transform, load_images
 from tests.data.images import encode, smooth_image
 
 
@@ -38,6 +32,12 @@ def bilinear(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
     rows, columns = matrix(image.shape[0], height), matrix(image.shape[1], width)
     return np.einsum("yi,xj,ijc->yxc", rows, columns, image.astype(np.float64), optimize=True)
+
+
+def decode_crop_resize(contents, window, height, width, flip):
+    size = tf.constant([height, width])
+    pixels, where = decode_window(contents, window, size)
+    return Geometry(where, size, flip).resize(pixels)
 
 
 def whole(shape):
@@ -91,21 +91,165 @@ def test_first_frame_of_a_gif():
     np.testing.assert_array_equal(decoded, np.full((20, 30, 3), 40))
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("byte_order", ["<", ">"])
-def test_exif_orientation(orientation, byte_order):
+FORMATS = ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"]
+
+
+def with_segment(jpeg: bytes, marker: int, content: bytes) -> bytes:
+    """A JPEG with one more segment right after its start."""
+    return jpeg[:2] + struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content + jpeg[2:]
+
+
+def with_chunk_at_the_end(png: bytes, kind: bytes, content: bytes) -> bytes:
+    """A PNG with one more chunk before its last one."""
+    checked = kind + content
+    chunk = struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
+    return png[:-12] + chunk + png[-12:]
+
+
+def exif_of(orientation: int, byte_order: str = "<") -> bytes:
     exif = Image.Exif()
     exif.endian = byte_order
     exif[0x010F], exif[0x0112], exif[0x0132] = "Maker", orientation, "2020:01:01 00:00:00"
-    contents = encode(smooth_image(1, 40, 64), "JPEG", exif=exif.tobytes(), quality=95)
-    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(contents)))
-    expected = np.asarray(upright)
+    return exif.tobytes()
+
+
+def assert_upright(contents: bytes, orientation: int) -> None:
+    """Every way of decoding turns the image as Pillow's function does."""
+    stored = Image.open(io.BytesIO(contents))
+    upright = ImageOps.exif_transpose(stored)
+    expected = np.asarray(upright.convert("RGB"))
+    # Not vacuous: the sides are exchanged, or pixels move.
+    assert expected.shape[:2] == ((40, 64) if orientation < 5 else (64, 40))
     decoded = decode_image(tf.constant(contents)).numpy()
-    assert decoded.shape == expected.shape
     np.testing.assert_array_equal(decoded, expected)
     height, width = expected.shape[:2]
     trained = decode_crop_resize(tf.constant(contents), whole, height, width, False)
     np.testing.assert_array_equal(np.round(trained * 255.0, 3), expected)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("image_format", FORMATS)
+def test_exif_orientation(orientation, image_format):
+    for byte_order in "<>":
+        options = {"exif": exif_of(orientation, byte_order), "quality": 95}
+        if image_format == "WEBP":
+            options["lossless"] = True
+        assert_upright(encode(smooth_image(1, 40, 64), image_format, **options), orientation)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_far_from_the_start(orientation):
+    image, exif = smooth_image(1, 40, 64), exif_of(orientation)
+    jpeg = with_segment(encode(image, "JPEG"), 0xE1, exif)
+    # XMP data of many pages, which mention EXIF, and a colour profile come first.
+    xmp = b"http://ns.adobe.com/xap/1.0/\0" + b"<x>Exif\0\0</x>" * 4000
+    profile = b"ICC_PROFILE\0\1\1" + b"\xff\xdb\xff\xda" * 500
+    for content, marker in ((xmp, 0xE1), (profile, 0xE2), (xmp, 0xE1)):
+        jpeg = with_segment(jpeg, marker, content)
+    assert_upright(jpeg, orientation)
+    noise = np.random.default_rng(0).integers(0, 256, (40, 64, 3), np.uint8)
+    for pixels in (image, noise):  # One PNG below the size to which they are searched, one above.
+        png = with_chunk_at_the_end(encode(pixels, "PNG"), b"eXIf", exif.removeprefix(b"Exif\0\0"))
+        assert_upright(png, orientation)
+
+
+@pytest.mark.parametrize(
+    "exif", [b"", b"II*\0", b"no EXIF data", b"II*\0\xff\xff\xff\xff", exif_of(9), exif_of(1)[:30]]
+)
+def test_exif_data_that_say_nothing(exif):
+    image = smooth_image(1, 40, 64)
+    contents = encode(image, "PNG")
+    png = with_chunk_at_the_end(contents, b"eXIf", exif.removeprefix(b"Exif\0\0"))
+    np.testing.assert_array_equal(decode_image(tf.constant(png)), image)
+    jpeg = with_segment(encode(image, "JPEG"), 0xE1, b"Exif\0\0" + exif.removeprefix(b"Exif\0\0"))
+    assert decode_image(tf.constant(jpeg)).shape == (40, 64, 3)
+
+
+def test_orientation_in_xmp_data_alone_counts_nowhere():
+    """Pillow would take it; browsers do not."""
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/" tiff:Orientation="6"></x:xmpmeta>'
+    image = smooth_image(1, 40, 64)
+    for image_format in ("WEBP", "JPEG", "PNG"):
+        contents = encode(image, image_format, xmp=xmp)
+        assert decode_image(tf.constant(contents)).shape == (40, 64, 3), image_format
+
+
+MODES = {
+    "WEBP": ("RGB", "RGBA", "L", "P", "CMYK", "1"),
+    "TIFF": ("RGB", "RGBA", "L", "P", "CMYK", "1"),
+    "AVIF": ("RGB", "RGBA", "L", "P", "CMYK", "1"),
+    "JPEG2000": ("RGB", "RGBA", "L", "CMYK"),
+    "PPM": ("RGB", "RGBA", "L", "1"),
+}
+
+
+@pytest.mark.parametrize(
+    ("image_format", "mode"), [(each, mode) for each, modes in MODES.items() for mode in modes]
+)
+def test_other_formats_decode_by_pillow(image_format, mode):
+    buffer = io.BytesIO()
+    image_in_mode(mode).save(buffer, image_format)
+    contents = buffer.getvalue()
+    np.testing.assert_array_equal(decode_image(tf.constant(contents)), pillow(contents))
+
+
+def test_sixteen_bits_keep_their_high_byte():
+    deep = np.arange(40 * 64, dtype=np.uint16).reshape(40, 64) * 25
+    expected = (deep >> 8).astype(np.uint8)[..., None].repeat(3, 2)
+    for image_format in ("TIFF", "PNG"):
+        buffer = io.BytesIO()
+        Image.fromarray(deep).save(buffer, image_format)
+        decoded = decode_image(tf.constant(buffer.getvalue()))
+        np.testing.assert_array_equal(decoded, expected)
+
+
+def huge_png() -> bytes:
+    """A PNG of 400 megapixels, all of one colour, in half a megabyte."""
+    rows = zlib.compress(bytes(2501) * 20000, 9)  # one bit a pixel, and each row's filter
+
+    def chunk(kind, content):
+        checked = kind + content
+        return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+    header = struct.pack(">IIBBBBB", 20000, 20000, 1, 0, 0, 0, 0)
+    parts = chunk(b"IHDR", header), chunk(b"IDAT", rows), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def huge_jpeg() -> bytes:
+    """The start of a JPEG that says that it has 400 megapixels."""
+    contents = bytearray(encode(smooth_image(1, 40, 64), "JPEG"))
+    place = contents.index(b"\xff\xc0")
+    contents[place + 5 : place + 9] = struct.pack(">HH", 20000, 20000)
+    return bytes(contents)
+
+
+def huge_tiff() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("1", (20000, 20000)).save(buffer, "TIFF", compression="tiff_deflate")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("make", [huge_png, huge_jpeg, huge_tiff])
+def test_images_of_too_many_pixels_are_refused_at_once(make, tmp_path):
+    contents = make()
+    top = tf.constant([0, 0, 8, 8])
+    for decode in (
+        decode_image,
+        lambda contents: decode_window(contents, lambda shape: top, tf.constant([8, 8])),
+    ):
+        with pytest.raises((tf.errors.OpError, ValueError)):
+            decode(tf.constant(contents))
+    (tmp_path / "huge").write_bytes(contents)
+    with pytest.raises(ValueError, match=r"image is needed. Received: .*huge \(.*megapixels"):
+        load_images([tmp_path / "huge"], 64, 64)
+
+
+def test_heic_files_say_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr(decoding, "_readable_formats", lambda: ("JPEG", "PNG"))
+    (tmp_path / "1.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    with pytest.raises(ValueError, match=r"1.heic \(a HEIC file: install pillow-heif\)"):
+        load_images([tmp_path / "1.heic"], 64, 64)
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "BMP", "GIF"])
@@ -123,7 +267,7 @@ def test_truncated_images_are_errors(image_format, part):
 
 
 def test_text_is_no_image():
-    with pytest.raises(tf.errors.OpError):
+    with pytest.raises(ValueError, match="Pillow cannot read the image"):
         decode_image(tf.constant(b"no image at all"))
 
 
@@ -161,68 +305,6 @@ def test_small_images_are_enlarged():
     np.testing.assert_allclose(result * 255.0, bilinear(image, 64, 48), atol=1e-3)
 
 
-def torchvision_crops(generator, height, width, count, area, aspect):
-    """RandomResizedCrop.get_params as published, in Python floats."""
-    crops = []
-    for _ in range(count):
-        for _ in range(10):
-            target = height * width * generator.uniform(*area)
-            ratio = np.exp(generator.uniform(np.log(aspect[0]), np.log(aspect[1])))
-            w, h = round(np.sqrt(target * ratio)), round(np.sqrt(target / ratio))
-            if 0 < w <= width and 0 < h <= height:
-                top = generator.integers(0, height - h + 1)
-                left = generator.integers(0, width - w + 1)
-                break
-        else:
-            ratio = width / height
-            w = width if ratio <= aspect[1] else round(height * aspect[1])
-            h = height if ratio >= aspect[0] else round(width / aspect[0])
-            top, left = (height - h) // 2, (width - w) // 2
-        crops.append((top, left, h, w))
-    return np.array(crops)
-
-
-@pytest.mark.parametrize("shape", [(375, 500), (500, 200), (8, 8)])
-def test_random_windows_follow_the_published_distribution(shape):
-    count = 4000
-    random = tf.random.stateless_uniform((count, 10, 2), (1, 2))
-    place = tf.random.stateless_uniform((count, 2), (3, 4))
-    fractions = crop_fractions(random, (0.08, 1.0))
-    draws = tf.data.Dataset.from_tensor_slices((fractions, place))
-    windows = draws.map(lambda *draw: random_window(tf.constant(shape), *draw)).batch(count)
-    windows = next(iter(windows)).numpy()
-    assert windows.min() >= 0
-    assert np.all(windows[:, :2] + windows[:, 2:] <= shape)
-    assert np.all(windows[:, 2:] > 0)
-    expected = torchvision_crops(
-        np.random.default_rng(0), *shape, count, (0.08, 1.0), (3 / 4, 4 / 3)
-    )
-    for mine, theirs in zip(windows.T, expected.T, strict=True):
-        for moment in (np.mean, np.std):
-            assert moment(mine) == pytest.approx(moment(theirs), rel=0.05)
-
-
-def test_windows_of_very_long_images_are_centred():
-    fractions = crop_fractions(tf.random.stateless_uniform((10, 2), (1, 1)), (0.9, 1.0))
-    wide = random_window(tf.constant([10, 200]), fractions, tf.constant([0.9, 0.9]))
-    assert wide.numpy().tolist() == [0, 93, 10, 13]  # 13 = round(10 * 4/3); (200 - 13) // 2
-    tall = random_window(tf.constant([200, 12]), fractions, tf.constant([0.9, 0.9]))
-    assert tall.numpy().tolist() == [92, 0, 16, 12]  # 16 = 12 / (3/4)
-
-
-@pytest.mark.parametrize(
-    ("shape", "size", "expected"),
-    [
-        ((100, 200), (32, 32), [0, 50, 100, 100]),
-        ((300, 200), (160, 160), [50, 0, 200, 200]),
-        ((300, 200), (32, 64), [100, 0, 100, 200]),
-        ((1, 1), (32, 32), [0, 0, 1, 1]),
-    ],
-)
-def test_centre_window(shape, size, expected):
-    assert centre_window(tf.constant(shape), *size).numpy().tolist() == expected
-
-
 @pytest.mark.parametrize(("height", "width"), [(60, 90), (91, 61), (48, 48)])
 def test_evaluation_transform_equals_bilinear_sampling(height, width):
     image = smooth_image(5, height, width)
@@ -233,26 +315,6 @@ def test_evaluation_transform_equals_bilinear_sampling(height, width):
     result = evaluation_transform(tf.constant(encode(image, "PNG")), 48, 40)
     assert result.dtype == tf.float32
     np.testing.assert_allclose(result, expected, atol=1e-5)
-
-
-CASES = json.loads(
-    (Path(__file__).parent / "preprocessing_cases.json").read_text(encoding="utf-8")
-)["cases"]
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['image']}-{case['crop']}")
-def test_every_runtime_resizes_to_the_same_size(case):
-    shape, crop = tf.constant(case["image"]), tuple(case["crop"])
-    resized = evaluation_size(shape, case["short_side"], crop)
-    assert resized.numpy().tolist() == case["resized"]
-    assert ((resized - crop) // 2).numpy().tolist() == case["offset"]
-
-
-def test_a_crop_of_unequal_sides():
-    image = smooth_image(5, 60, 80)
-    result = evaluation_transform(tf.constant(encode(image, "PNG")), 27, (32, 24))
-    expected = bilinear(image, 36, 48)[2:34, 12:36]
-    np.testing.assert_allclose(result, expected / 255, atol=1e-5)
 
 
 def test_bicubic_keeps_a_ramp_and_the_range():
@@ -282,5 +344,5 @@ def test_bad_arguments(tmp_path):
     with pytest.raises(FileNotFoundError, match="absent.png"):
         load_images([tmp_path / "absent.png"], 64, 64)
     (tmp_path / "text.png").write_text("no image")
-    with pytest.raises(ValueError, match=r"readable JPEG, PNG, BMP or GIF.*text\.png"):
+    with pytest.raises(ValueError, match=r"readable image is needed.*text\.png"):
         load_images([tmp_path / "text.png"], 64, 64)

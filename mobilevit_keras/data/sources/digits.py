@@ -1,10 +1,12 @@
-"""A tensorflow_datasets builder over the scanned digits that scikit-learn carries."""
+"""The scanned digits that scikit-learn carries, as a tensorflow_datasets builder."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+
+from mobilevit_keras.data.sources.tfds import TfdsSource, prepare
 
 NUM_TRAIN = 1400
 
@@ -50,3 +52,17 @@ class MobilevitDigits(tfds.core.GeneratorBasedBuilder):
         for index in indices:
             image = np.round(digits.images[index] * (255 / 16)).astype(np.uint8)
             yield int(index), {"image": image[..., None], "label": int(digits.target[index])}
+
+
+def open_digits(data_dir: str | None = None) -> TfdsSource:
+    """Opens the embedded digits, generating them on first use.
+
+    Args:
+        data_dir: Where the data is kept; tensorflow_datasets' own folder by default.
+
+    Raises:
+        ValueError: If scikit-learn is not installed, or the folder cannot be written.
+    """
+    builder = MobilevitDigits(data_dir=data_dir)
+    prepare(builder, "digits")
+    return TfdsSource("digits", builder)

@@ -1,6 +1,8 @@
 """TFRecord shards of encoded images."""
 
 import glob
+import hashlib
+import json
 import os
 import re
 import struct
@@ -9,8 +11,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from mobilevit_keras.data.sources import SPLITS, Seed, Source, seeded
-from mobilevit_keras.files import atomic_directory
+from mobilevit_keras.data.source import SPLITS, Seed, Source, seeded
+from mobilevit_keras.files import atomic_directory, atomic_path
 
 IMAGE_KEY = "image/encoded"
 LABEL_KEY = "image/class/label"
@@ -31,7 +33,8 @@ class TFRecordShards(Source):
     class name a line, lies beside them.
 
     Opening reads the framing of every record, not the data: that counts the images and finds a
-    file that was cut short. An epoch shuffles the files, reads several at a time and shuffles the
+    file that was cut short. What was counted is remembered until a file's size or time changes. An
+    epoch shuffles the files, reads several at a time and shuffles the
     records within a buffer, which bounds the memory.
 
     Args:
@@ -63,7 +66,9 @@ class TFRecordShards(Source):
                     f"Received: {pattern}, which matches {len(found)} files."
                 )
         class_names = _read_class_names(Path(files["train"][0]).parent / CLASS_NAMES_FILE)
-        counts = {split: sum(map(count_records, names)) for split, names in files.items()}
+        known = _RememberedCounts(Path(files["train"][0]).parent)
+        counts = {split: sum(map(known.count, names)) for split, names in files.items()}
+        known.save()
         super().__init__(class_names, counts)
         self._files = files
 
@@ -153,6 +158,47 @@ def count_records(path: str | Path) -> int:
                 )
             position, count = end, count + 1
     return count
+
+
+class _RememberedCounts:
+    """The number of records of a folder's files, so that not every start seeks to every record.
+
+    Args:
+        folder: The files' folder. What is known of it lies in Keras's own, not among the data.
+    """
+
+    def __init__(self, folder: Path):
+        name = hashlib.blake2b(os.fsencode(folder.resolve()), digest_size=16).hexdigest()
+        home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
+        self._path = Path(home) / "mobilevit_keras" / "record_counts" / f"{name}.json"
+        self._counts: dict[str, list[int]] = {}
+        try:
+            known = json.loads(self._path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            known = {}
+        self._known: dict[str, list[int]] = known if isinstance(known, dict) else {}
+
+    def count(self, path: str) -> int:
+        """Counts a file's records, or remembers how many there were when it was as it is now."""
+        state = os.stat(path)
+        seen = [state.st_size, state.st_mtime_ns]
+        name = os.path.basename(path)
+        known = self._known.get(name)
+        if not isinstance(known, list) or known[:2] != seen or len(known) != 3:
+            known = [*seen, count_records(path)]
+        self._counts[name] = known
+        return known[2]
+
+    def save(self) -> None:
+        """Remembers what was counted, where that can be written."""
+        known = self._known | self._counts
+        if known == self._known:
+            return
+        try:
+            with atomic_path(self._path) as temporary:
+                temporary.write_text(json.dumps(known), encoding="utf-8")
+        except OSError:
+            return
 
 
 def _read_class_names(path: Path) -> Sequence[str]:

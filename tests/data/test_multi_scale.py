@@ -3,13 +3,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mobilevit_keras.data.image_folder import ImageFolder
-from mobilevit_keras.data.pipeline import TrainingPipeline
-from mobilevit_keras.data.scales import Schedule
-from mobilevit_keras.data.transforms import evaluation_transform
+from mobilevit_keras.data.images import evaluation_transform
+from mobilevit_keras.data.multi_scale import MultiScaleDataset
+from mobilevit_keras.data.sources.image_folder import ImageFolder
 from tests.data.images import NumberedImages, encode, smooth_image
 
-SCHEDULE = Schedule(sizes=(32, 48), base_size=32, batch_size=16)
+ARGUMENTS = {"sizes": (32, 48), "base_size": 32, "batch_size": 16}
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +18,7 @@ def numbered():
 
 @pytest.fixture(scope="module")
 def pipeline(numbered):
-    return TrainingPipeline(numbered, SCHEDULE, seed=7)
+    return MultiScaleDataset(numbered, **ARGUMENTS, seed=7)
 
 
 def play(dataset):
@@ -35,7 +34,7 @@ def assert_equal_batches(first, second):
 
 @pytest.mark.parametrize("epoch", [0, 3])
 def test_epoch_follows_the_schedule_and_sees_each_image_once(pipeline, epoch):
-    steps = SCHEDULE.epoch(epoch, 100)
+    steps = pipeline.steps(epoch)
     batches = play(pipeline.epoch(epoch))
     shapes = [images.shape for images, _ in batches]
     expected = zip(steps.batch_sizes, steps.heights, steps.widths, strict=True)
@@ -51,7 +50,7 @@ def test_epoch_follows_the_schedule_and_sees_each_image_once(pipeline, epoch):
 
 
 def test_a_batch_larger_than_the_epoch_goes_round():
-    pipeline = TrainingPipeline(NumberedImages(10), Schedule("fixed", base_size=32, batch_size=24))
+    pipeline = MultiScaleDataset(NumberedImages(10), sampler="fixed", base_size=32, batch_size=24)
     ((images, labels),) = play(pipeline.epoch(0))
     assert images.shape == (24, 32, 32, 3)
     np.testing.assert_array_equal(np.sort(labels[:10]), np.arange(10))
@@ -59,9 +58,9 @@ def test_a_batch_larger_than_the_epoch_goes_round():
 
 
 def test_dropped_last_batch(numbered):
-    schedule = Schedule("fixed", base_size=32, batch_size=30, last_batch="drop")
+    fixed = {"sampler": "fixed", "base_size": 32, "batch_size": 30, "last_batch": "drop"}
     labels = np.concatenate(
-        [labels for _, labels in play(TrainingPipeline(numbered, schedule).epoch(0))]
+        [labels for _, labels in play(MultiScaleDataset(numbered, **fixed).epoch(0))]
     )
     assert len(labels) == len(set(labels)) == 90
 
@@ -70,10 +69,10 @@ def test_orders_differ_between_epochs_and_seeds(pipeline, numbered):
     def orders(pipeline, epochs):
         dataset = pipeline.dataset()
         for epoch in epochs:
-            pipeline.epoch_index, pipeline.start_step = epoch, 0
+            pipeline.next_epoch, pipeline.next_step = epoch, 0
             yield tuple(np.concatenate([labels for _, labels in play(dataset)])[:100])
 
-    other = TrainingPipeline(numbered, SCHEDULE, seed=8)
+    other = MultiScaleDataset(numbered, **ARGUMENTS, seed=8)
     assert len({*orders(pipeline, (0, 1, 2)), *orders(other, (0,))}) == 4
 
 
@@ -92,14 +91,14 @@ def folder(tmp_path_factory):
 
 def test_resumed_epochs_equal_whole_ones(folder):
     def make():
-        return TrainingPipeline(ImageFolder(folder), SCHEDULE, seed=3)
+        return MultiScaleDataset(ImageFolder(folder), **ARGUMENTS, seed=3)
 
     pipeline = make()
     whole = play(pipeline.epoch(2))
     again = make()
     dataset = again.dataset()
     for start in (0, 1, len(whole) - 1, len(whole)):
-        again.epoch_index, again.start_step = 2, start
+        again.next_epoch, again.next_step = 2, start
         assert_equal_batches(whole[start:], play(dataset))
     assert_equal_batches(whole[2:], play(pipeline.epoch(2, 2)))
 
@@ -108,7 +107,7 @@ def test_global_seed_does_not_matter(folder):
     batches = []
     for seed in (1, 2):
         keras.utils.set_random_seed(seed)
-        batches.append(play(TrainingPipeline(ImageFolder(folder), SCHEDULE).epoch(0)))
+        batches.append(play(MultiScaleDataset(ImageFolder(folder), **ARGUMENTS).epoch(0)))
     assert_equal_batches(*batches)
 
 
@@ -119,40 +118,14 @@ def test_one_dataset_plays_every_epoch(pipeline):
         tf.TensorSpec((None,), tf.int64),
     )
     for epoch in (1, 4):
-        pipeline.epoch_index, pipeline.start_step = epoch, 0
+        pipeline.next_epoch, pipeline.next_step = epoch, 0
         assert_equal_batches(play(dataset), play(pipeline.epoch(epoch)))
 
 
-def test_fit_traces_its_step_once(pipeline):
-    traces, seen = [], []
-
-    class Model(keras.Sequential):
-        def train_step(self, data):
-            traces.append(data)
-            return super().train_step(data)
-
-    class Epochs(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            pipeline.epoch_index, pipeline.start_step = epoch, 0
-
-        def on_train_batch_end(self, batch, logs=None):
-            seen.append(batch)
-
-    model = Model([keras.Input((None, None, 3)), keras.layers.GlobalAveragePooling2D()])
-    model.add(keras.layers.Dense(100))
-    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    dataset = pipeline.dataset()
-    for epoch in range(3):
-        # One call each: `fit` itself would cut later epochs to the length of the first.
-        options = {"initial_epoch": epoch, "epochs": epoch + 1, "shuffle": False, "verbose": 0}
-        model.fit(dataset, callbacks=[Epochs()], **options)
-    assert len(seen) == SCHEDULE.total_steps(3, 100)
-    assert len(traces) <= 2  # The symbolic build and the step itself.
-
-
 def test_shards_are_the_contiguous_parts_of_each_batch(folder):
-    schedule = Schedule(sizes=(32, 48), base_size=32, batch_size=18, num_shards=3)
-    pipeline = TrainingPipeline(ImageFolder(folder), schedule)
+    pipeline = MultiScaleDataset(
+        ImageFolder(folder), sizes=(32, 48), base_size=32, batch_size=18, num_replicas=3
+    )
     whole = play(pipeline.epoch(1))
     shards = [play(pipeline.epoch(1, num_shards=3, shard_index=index)) for index in range(3)]
     for batch, *parts in zip(whole, *shards, strict=True):
@@ -168,9 +141,9 @@ def test_half_of_the_images_are_mirrored(tmp_path):
         (tmp_path / name).mkdir()
         for number in range(100):
             (tmp_path / name / f"{number}.png").write_bytes(encode(ramp, "PNG"))
-    schedule = Schedule("fixed", base_size=32, batch_size=80)
+    fixed = {"sampler": "fixed", "base_size": 32, "batch_size": 80}
     for flip, expected in ((True, 0.5), (False, 0.0)):
-        pipeline = TrainingPipeline(ImageFolder(tmp_path), schedule, horizontal_flip=flip)
+        pipeline = MultiScaleDataset(ImageFolder(tmp_path), **fixed, horizontal_flip=flip)
         images = np.concatenate([images for images, _ in play(pipeline.epoch(0))])
         mirrored = images[:, 16, 0, 0] > images[:, 16, -1, 0]
         assert abs(mirrored.mean() - expected) <= 0.12
@@ -180,8 +153,9 @@ def test_half_of_the_images_are_mirrored(tmp_path):
 
 def test_no_augmentation_takes_the_largest_centred_crop(folder):
     source = ImageFolder(folder)
-    schedule = Schedule("fixed", base_size=32, batch_size=8)
-    pipeline = TrainingPipeline(source, schedule, augmentation="none", seed=5)
+    pipeline = MultiScaleDataset(
+        source, sampler="fixed", base_size=32, batch_size=8, augmentation="none", seed=5
+    )
     images, _ = play(pipeline.epoch(0))[0]
     examples = list(source.examples("train", shuffle_seed=(5, 0)).take(8))
     for image, example in zip(images, examples, strict=True):
@@ -210,18 +184,17 @@ def everything(folder):
 
 
 def test_unreadable_images_are_skipped_counted_and_named(image_folder):
-    schedule = Schedule(sizes=(32, 48), base_size=32, batch_size=16)
     source = everything(image_folder)
-    clean = play(TrainingPipeline(source, schedule).epoch(0))
+    clean = play(MultiScaleDataset(source, **ARGUMENTS).epoch(0))
     names = damage(image_folder, 12)
-    pipeline = TrainingPipeline(source, schedule)
+    pipeline = MultiScaleDataset(source, **ARGUMENTS)
     for _ in range(2):
         batches = play(pipeline.epoch(0))
     assert [images.shape for images, _ in batches] == [images.shape for images, _ in clean]
-    assert pipeline.corrupt.count == 12
-    assert len(pipeline.corrupt.names) == 10
-    assert set(pipeline.corrupt.names) < names
-    assert str(pipeline.corrupt).startswith("12 unreadable image(s) skipped: ")
+    assert pipeline.skipped.count == 12
+    assert len(pipeline.skipped.names) == 10
+    assert set(pipeline.skipped.names) < names
+    assert str(pipeline.skipped).startswith("12 unreadable image(s) skipped: ")
     # What was readable is there, as it was; nothing else is.
     for (images, labels), (clean_images, clean_labels) in zip(batches, clean, strict=True):
         known = {
@@ -233,19 +206,19 @@ def test_unreadable_images_are_skipped_counted_and_named(image_folder):
 
 
 def test_vanished_file_is_skipped_and_named(image_folder):
-    pipeline = TrainingPipeline(
-        everything(image_folder), Schedule("fixed", base_size=32, batch_size=10)
+    pipeline = MultiScaleDataset(
+        everything(image_folder), sampler="fixed", base_size=32, batch_size=10
     )
     play(pipeline.epoch(0))
     lost = image_folder / "dog" / "3.jpg"
     lost.unlink()
     assert sum(len(labels) for _, labels in play(pipeline.epoch(1))) == 30
-    assert pipeline.corrupt.names == (str(lost),)
+    assert pipeline.skipped.names == (str(lost),)
 
 
 def test_strict_stops_with_the_name(image_folder):
     (name,) = damage(image_folder, 1)
-    pipeline = TrainingPipeline(everything(image_folder), SCHEDULE, strict=True)
+    pipeline = MultiScaleDataset(everything(image_folder), **ARGUMENTS, strict=True)
     with pytest.raises(ValueError, match="must be readable. Received: " + name):
         with pipeline.clear_errors():
             play(pipeline.epoch(0))
@@ -254,7 +227,7 @@ def test_strict_stops_with_the_name(image_folder):
 def test_a_step_without_a_readable_image_is_an_error(image_folder):
     for file in image_folder.rglob("*.jpg"):
         file.write_bytes(b"no image")
-    pipeline = TrainingPipeline(ImageFolder(image_folder), SCHEDULE)
+    pipeline = MultiScaleDataset(ImageFolder(image_folder), **ARGUMENTS)
     with pytest.raises(ValueError, match="A step needs an image that can be read"):
         with pipeline.clear_errors():
             play(pipeline.epoch(0))
@@ -262,17 +235,17 @@ def test_a_step_without_a_readable_image_is_an_error(image_folder):
 
 def test_bad_arguments(numbered, pipeline):
     with pytest.raises(ValueError, match="`augmentation` must be one of .*'mixup'"):
-        TrainingPipeline(numbered, SCHEDULE, augmentation="mixup")
+        MultiScaleDataset(numbered, **ARGUMENTS, augmentation="mixup")
     with pytest.raises(ValueError, match="rising fractions"):
-        TrainingPipeline(numbered, SCHEDULE, crop_area=(0.5, 1.5))
+        MultiScaleDataset(numbered, **ARGUMENTS, crop_area=(0.5, 1.5))
     with pytest.raises(ValueError, match="`seed` must not be negative"):
-        TrainingPipeline(numbered, SCHEDULE, seed=-1)
+        MultiScaleDataset(numbered, **ARGUMENTS, seed=-1)
     with pytest.raises(ValueError, match="Received: 1000"):
         pipeline.epoch(0, 1000)
     with pytest.raises(ValueError, match="`num_shards` must divide"):
         pipeline.epoch(0, num_shards=2)
     with pytest.raises(ValueError, match="shard_index=1, num_shards=1"):
         pipeline.epoch(0, shard_index=1)
-    short = Schedule("fixed", base_size=32, batch_size=128, last_batch="drop")
+    short = {"sampler": "fixed", "base_size": 32, "batch_size": 128, "last_batch": "drop"}
     with pytest.raises(ValueError, match="one batch. Received: 100 images"):
-        TrainingPipeline(numbered, short)
+        MultiScaleDataset(numbered, **short)

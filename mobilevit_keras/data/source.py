@@ -1,6 +1,8 @@
-"""Where images come from: one string names a source, one class gives its examples in order."""
+"""Where images come from: what every kind of source gives, in which order."""
 
 import abc
+import os
+import unicodedata
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -9,7 +11,6 @@ import tensorflow as tf
 from mobilevit_keras.data.threads import num_cores, untuned
 
 SPLITS = ("train", "validation")
-SPECIFICATIONS = "'digits', 'folder:PATH', 'tfds:NAME[:CONFIG]', 'tfrecord:FOLDER-OR-GLOB'"
 
 Seed = Sequence[int] | int | tf.Tensor | None
 
@@ -27,27 +28,36 @@ def seed_pair(seed: Seed) -> tf.Tensor:
 
 
 class Source(abc.ABC):
-    """Labelled images in two splits, `train` and `validation`.
+    """Images with their targets in two splits, `train` and `validation`.
 
-    A record is a dictionary of scalars: `image` (string), `label` (int64) and `name` (string, for
-    messages). What `image` holds is the source's affair; `load` turns it into the bytes of an
-    image file. Records are small or cheap to shuffle, loaded and decoded only after that.
+    A record is a dictionary: `image` (string), `name` (string, for messages) and a target for each
+    of `fields`; `label` is an int64 scalar. What `image` holds is the source's affair; `load` turns
+    it into the bytes of an image file. Records are small or cheap to shuffle, loaded and decoded
+    only after that.
 
     Args:
         class_names: Names of the classes in index order.
         num_examples: Number of images of each split.
 
+    Attributes:
+        fields: Names of the targets that a record holds beside image and name.
+        left_out: One line on the files that lie there and are not used, and why; empty where there
+            are none.
+
     Raises:
         ValueError: If there are fewer than two classes or a split is empty.
     """
 
+    fields: tuple[str, ...] = ("label",)
+    left_out: str = ""
+
     def __init__(self, class_names: Sequence[str], num_examples: dict[str, int]):
         self.class_names = tuple(class_names)
+        _check_names(self, self.class_names)
         self._num_examples = dict(num_examples)
         if len(self.class_names) < 2:
             raise ValueError(
-                f"{self}: a classifier needs two classes or more. "
-                f"Received: {list(self.class_names)}."
+                f"{self}: images need two classes or more. Received: {list(self.class_names)}."
             )
         for split in SPLITS:
             if self._num_examples[split] < 1:
@@ -96,7 +106,7 @@ class Source(abc.ABC):
             start: How many examples of that order to leave out.
 
         Returns:
-            A dataset of `{"image": bytes of a file, "label": int64, "name": string}`.
+            A dataset of records whose `image` holds the bytes of a file.
         """
         seed = None if shuffle_seed is None else seed_pair(shuffle_seed)
         records = self.records(split, seed, tf.constant(start, tf.int64))
@@ -110,6 +120,22 @@ class Source(abc.ABC):
         """Raises ValueError unless the split is one of the two."""
         if split not in SPLITS:
             raise ValueError(f"`split` must be one of {SPLITS}. Received: {split!r}.")
+
+
+def printable(text: str | bytes | os.PathLike) -> str:
+    """A path or name as text that can be printed, whatever bytes the system stores it as."""
+    return os.fsencode(text).decode(errors="replace")
+
+
+def _check_names(source: Source, class_names: tuple[str, ...]) -> None:
+    """Class names become lines of files and of the screen."""
+    for name in class_names:
+        # Control characters, halves of characters (bytes that are no UTF-8), ends of lines.
+        kinds = {unicodedata.category(character) for character in name.replace("\t", " ")}
+        if kinds & {"Cc", "Cs", "Zl", "Zp"}:
+            raise ValueError(
+                f"{source}: a class's name must be one line of text. Received: {name!a}."
+            )
 
 
 def seeded(seed: tf.Tensor, build: Callable[[tf.Tensor], tf.data.Dataset]) -> tf.data.Dataset:
@@ -131,36 +157,3 @@ def seeded(seed: tf.Tensor, build: Callable[[tf.Tensor], tf.data.Dataset]) -> tf
         return build(scalar)
 
     return tf.data.Dataset.from_tensors(seed).flat_map(trace)
-
-
-def open_source(specification: str, *, seed: int = 0) -> Source:
-    """Opens the source that a string names.
-
-    Args:
-        specification: `"digits"`, scikit-learn's 1,797 scanned digits; `"folder:PATH"`, a folder
-            of images for each class; `"tfds:NAME[:CONFIG]"`, an image classification set of
-            tensorflow_datasets; `"tfrecord:FOLDER-OR-GLOB"`, TFRecord shards.
-        seed: Seed of the split into training and validation images, where a folder has none.
-
-    Raises:
-        ValueError: If the string names no source, or the source holds nothing to train on.
-        FileNotFoundError: If a folder or file does not exist.
-    """
-    kind, _, rest = specification.partition(":")
-    if specification == "digits":
-        from mobilevit_keras.data.tfds_source import open_digits
-
-        return open_digits()
-    if kind == "folder" and rest:
-        from mobilevit_keras.data.image_folder import ImageFolder
-
-        return ImageFolder(rest, seed=seed)
-    if kind == "tfds" and rest:
-        from mobilevit_keras.data.tfds_source import open_tfds
-
-        return open_tfds(rest)
-    if kind == "tfrecord" and rest:
-        from mobilevit_keras.data.tfrecords import TFRecordShards
-
-        return TFRecordShards(rest)
-    raise ValueError(f"A data source must be one of {SPECIFICATIONS}. Received: {specification!r}.")

@@ -8,10 +8,10 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from mobilevit_keras.data.pipeline import TrainingPipeline
-from mobilevit_keras.data.scales import Schedule
+from mobilevit_keras.data.multi_scale import MultiScaleDataset
 from mobilevit_keras.data.sources import open_source
-from mobilevit_keras.data.tfds_source import TfdsSource, open_digits, open_tfds
+from mobilevit_keras.data.sources.digits import open_digits
+from mobilevit_keras.data.sources.tfds import TfdsSource, open_tfds
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_digits_are_generated_once(digits, data_dir, monkeypatch):
         raise AssertionError("generated again")
 
     monkeypatch.setattr(
-        "mobilevit_keras.data.datasets.digits.MobilevitDigits._generate_examples", refuse
+        "mobilevit_keras.data.sources.digits.MobilevitDigits._generate_examples", refuse
     )
     assert open_digits(data_dir).num_examples("train") == 1400
 
@@ -106,9 +106,10 @@ def test_imagenet_through_its_decoders(tmp_path):
         assert source.num_examples("train") == 10
         examples = list(source.examples("train").as_numpy_iterator())
         assert all(example["image"].startswith(b"\xff\xd8\xff") for example in examples)
-        schedule = Schedule(sizes=(32, 64), base_size=64, batch_size=4)
-        pipeline = TrainingPipeline(source, schedule, strict=True)
-        steps = schedule.epoch(0, 10)
+        pipeline = MultiScaleDataset(
+            source, sizes=(32, 64), base_size=64, batch_size=4, strict=True
+        )
+        steps = pipeline.steps(0)
         shapes = [images.shape for images, _ in pipeline.epoch(0)]
         assert shapes == [
             (count, size, size, 3)
