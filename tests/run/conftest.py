@@ -15,6 +15,7 @@ from convert.site import build_site
 from tests.run.chromium import chromium
 
 SIZE, SHORT_SIDE = 64, 72
+OTHER_HOST = "another-device.test"
 CLASS_NAMES = tuple("zero one two three four five six seven eight nine".split())
 
 
@@ -150,7 +151,13 @@ def site_url(exported) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator:
     """Headless, with a software WebGPU adapter and a camera that shows a test picture."""
-    with chromium(["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]) as started:
+    flags = [
+        "--enable-unsafe-webgpu",
+        "--use-webgpu-adapter=swiftshader",
+        # A name that no browser takes for this computer.
+        f"--host-resolver-rules=MAP {OTHER_HOST} 127.0.0.1",
+    ]
+    with chromium(flags) as started:
         yield started
 
 
