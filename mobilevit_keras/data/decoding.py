@@ -5,7 +5,7 @@ frames or pages the first one is taken. The format is read from the content, nev
 name. Grey, palette, RGBA and CMYK images become RGB; alpha is dropped. The orientation that EXIF
 data say is applied everywhere, training included, because browsers apply it before a page sees the
 pixels. Images of more than 178,956,970 pixels, at which Pillow too takes them for an attack, are
-not decoded.
+not decoded as a whole.
 """
 
 import functools
@@ -33,6 +33,14 @@ _OPTIONAL = (".webp", ".avif", ".avifs", ".jp2", ".tif", ".tiff")
 
 _ORIENTATION_TAG = 0x0112
 _SHORT = 3
+# EXIF data usually come first. They may also stand behind XMP data, or behind a colour profile or
+# Photoshop's notes that fill the bytes that are searched (so large that they take several segments,
+# or of a length whose high byte says so). `\C` is any byte, where `.` would be a UTF-8 character.
+_JPEG_HEAD = 4096
+_MAY_HAVE_EXIF = (
+    rb"\C*(?:Exif\x00\x00|http://ns\.adobe\.com/|ICC_PROFILE\x00\x01[\x02-\x7f]"
+    rb"|[\x0e-\x7f]\C(?:ICC_PROFILE|Photoshop 3\.0)\x00)\C*"
+)
 # Up to here a PNG is searched for a word, beyond it is walked through chunk by chunk.
 _SMALL_PNG = 4096
 
@@ -82,24 +90,34 @@ def _is_png(contents: tf.Tensor) -> tf.Tensor:
     return tf.strings.substr(contents, 0, 8) == b"\x89PNG\r\n\x1a\n"
 
 
-def _orientation(contents: tf.Tensor) -> tf.Tensor:
+def _is_bare_jpeg(contents: tf.Tensor) -> tf.Tensor:
+    """Whether a JPEG's first bytes tell that it has no EXIF data, as those of most do.
+
+    One pattern, because every operation counts here. Walking through the segments takes Python
+    code, which only one thread runs at a time.
+    """
+    head = tf.strings.substr(contents, 0, _JPEG_HEAD)
+    return ~tf.strings.regex_full_match(head, _MAY_HAVE_EXIF)
+
+
+def _is_bare_png(contents: tf.Tensor) -> tf.Tensor:
+    """Whether a PNG is small enough to be searched, and has no EXIF data."""
+    small = tf.strings.length(contents) <= _SMALL_PNG
+    head = tf.strings.substr(contents, 0, _SMALL_PNG)
+    return small & ~tf.strings.regex_full_match(head, rb"\C*eXIf\C*")
+
+
+def _orientation(contents: tf.Tensor, is_bare: tf.Tensor) -> tf.Tensor:
     """Returns the EXIF orientation of a JPEG or PNG, 1 to 8; 1, upright, where there is none.
 
     Other formats are turned by whoever decodes them.
+
+    Args:
+        contents: The bytes of the image.
+        is_bare: Whether it is known to have no EXIF data.
     """
-    # Nearly all images say by their first bytes that they have no EXIF data: tables of the image
-    # follow the start, or the 18 bytes of the JFIF mark.
-    head = tf.strings.join([tf.strings.substr(contents, 0, 22), b"\0" * 22])
-    jfif = tf.strings.substr(head, 0, 6) == b"\xff\xd8\xff\xe0\x00\x10"
-    tables = tf.where(jfif, tf.strings.substr(head, 20, 2), tf.strings.substr(head, 2, 2))
-    bare_jpeg = _is_jpeg(contents) & (tables == b"\xff\xdb")
-    is_png = _is_png(contents)
-    small = tf.strings.substr(contents, 0, _SMALL_PNG)
-    bare_png = is_png & (tf.strings.length(contents) <= _SMALL_PNG)
-    bare_png &= ~tf.strings.regex_full_match(small, rb"\C*eXIf\C*")
-    other = ~(_is_jpeg(contents) | is_png)
     return tf.cond(
-        bare_jpeg | bare_png | other,
+        is_bare,
         lambda: 1,
         lambda: tf.ensure_shape(
             tf.numpy_function(_stored_orientation, [contents], tf.int32, stateful=False), ()
@@ -109,8 +127,11 @@ def _orientation(contents: tf.Tensor) -> tf.Tensor:
 
 def _stored_orientation(contents: bytes | np.ndarray) -> np.int32:
     contents = contents if isinstance(contents, bytes) else contents.item()
-    find = _exif_of_jpeg if contents[:2] == b"\xff\xd8" else _exif_of_png
-    return np.int32(_orientation_of_exif(find(contents)))
+    if contents.startswith(b"\xff\xd8"):
+        return np.int32(_orientation_of_exif(_exif_of_jpeg(contents)))
+    if contents.startswith(b"\x89PNG"):
+        return np.int32(_orientation_of_exif(_exif_of_png(contents)))
+    return np.int32(1)
 
 
 def _exif_of_jpeg(contents: bytes) -> bytes:
@@ -224,7 +245,10 @@ def why_unreadable(contents: bytes) -> str:
 def _within_limit(shape: tf.Tensor) -> tf.Operation:
     """Refuses an image by its height and width, before memory is taken for its pixels."""
     pixels = tf.reduce_prod(tf.cast(shape, tf.int64))
-    return tf.debugging.Assert(pixels <= MAX_PIXELS, ["An image has too many pixels:", pixels])
+    # The bare operation: the usual one adds a branch to the graph of every image.
+    return tf.raw_ops.Assert(
+        condition=pixels <= MAX_PIXELS, data=["An image has too many pixels:", pixels]
+    )
 
 
 def decode_image(contents: tf.Tensor) -> tf.Tensor:
@@ -261,7 +285,10 @@ def decode_image(contents: tf.Tensor) -> tf.Tensor:
     decoder = tf.cast(is_jpeg, tf.int32) + 2 * tf.cast(is_png, tf.int32)
     image = tf.switch_case(decoder, [decode_with_pillow, decode_jpeg, decode_png])
     image = tf.ensure_shape(image, (None, None, 3))
-    return _upright(image, _orientation(contents))
+    is_bare = tf.cond(
+        is_jpeg, lambda: _is_bare_jpeg(contents), lambda: ~is_png | _is_bare_png(contents)
+    )
+    return _upright(image, _orientation(contents, is_bare))
 
 
 def decode_window(
@@ -270,7 +297,7 @@ def decode_window(
     """Decodes a window of an image that is going to be resized.
 
     Upright JPEGs are decoded by the fused operation, which skips the lines and columns outside of
-    the window. Where the window is at least twice (4, 8 times) the target in both directions, the
+    the window, and so takes little memory for the largest of them. Where the window is at least twice (4, 8 times) the target in both directions, the
     decoder also halves the picture (to a quarter, an eighth) inside its cosine transform: that is
     cheaper, and closer to an area average than bilinear sampling alone would be.
 
@@ -289,8 +316,7 @@ def decode_window(
 
     def fused():
         shape = tf.io.extract_jpeg_shape(contents)[:2]
-        with tf.control_dependencies([_within_limit(shape)]):
-            crop = window(tf.identity(shape))
+        crop = window(shape)
 
         def decode(ratio):
             # Place and size rounded down, so that the window stays inside of the small picture.
@@ -312,6 +338,7 @@ def decode_window(
     # The fused decoder never reads what lies below its window: a file that does not close with the
     # end-of-image mark takes the slow way, on which a missing part is an error.
     closed = tf.strings.substr(contents, -2, 2) == b"\xff\xd9"
-    plain = _is_jpeg(contents) & closed & (_orientation(contents) == 1)
+    whole = _is_jpeg(contents) & closed
+    plain = whole & (_orientation(contents, ~whole | _is_bare_jpeg(contents)) == 1)
     pixels, crop = tf.cond(plain, fused, generic)
     return tf.ensure_shape(pixels, (None, None, 3)), tf.ensure_shape(crop, (4,))

@@ -48,7 +48,8 @@ class Geometry:
 
     def resize(self, window: tf.Tensor) -> tf.Tensor:
         """Does the rest of `image` with the pixels of a window that has been cut out already."""
-        image = tf.cond(self.flip, lambda: tf.reverse(window, [1]), lambda: window)
+        flip = tf.convert_to_tensor(self.flip)
+        image = tf.cond(flip, lambda: tf.reverse(window, [1]), lambda: window)
         size = tf.cast(tf.stack(tuple(self.size)), tf.int32)
         # The bare operation: the checks around it would make each epoch start later. From bytes it
         # would take twice as long as from floats, the step to them included.
