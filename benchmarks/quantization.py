@@ -21,9 +21,9 @@ from mobilevit_keras.data import EvaluationDataset, open_source
 from mobilevit_keras.export import export_tflite, run_tflite
 from mobilevit_keras.export.benchmark import benchmark
 from mobilevit_keras.export.check_images import open_calibration_images
-from mobilevit_keras.export.parity import compare
-from mobilevit_keras.export.serving import keras_probabilities
+from mobilevit_keras.export.serving import keras_outputs
 from mobilevit_keras.models import MobileViTImageClassifier, load_model
+from mobilevit_keras.tasks import task_of
 from train.config import ClassificationConfig
 
 PTQ, QAT, PLAIN = "int8 calibrated", "int8 trained", "plain full int8"
@@ -108,11 +108,13 @@ def measure_seed(options: argparse.Namespace, seed: int) -> dict[str, float]:
     for name, path in files.items():
         # The plain converter's file takes [0, 1].
         answers = run_tflite(path, images / 255.0 if name == PLAIN else images)
-        shares[name] = 100.0 * float(np.mean(answers.probabilities.argmax(-1) == labels))
-    parity = compare(
-        keras_probabilities(twin, images, 64), run_tflite(files[QAT], images).probabilities
+        (probabilities,) = answers.outputs.values()
+        shares[name] = 100.0 * float(np.mean(probabilities.argmax(-1) == labels))
+    task = task_of(twin)
+    comparison = task.compare(
+        keras_outputs(twin, task, images, 64), run_tflite(files[QAT], images).outputs
     )
-    shares["agreement"] = 100.0 * parity.top1_agreement
+    shares["agreement"] = 100.0 * comparison.top1_agreement
     print(f"seed {seed}: " + ", ".join(f"{k} {v:.2f}" for k, v in shares.items()), flush=True)
     return shares
 

@@ -6,6 +6,7 @@ Prints a table: size, XNNPACK partitions, memory, times and each file's ratio to
 import argparse
 import contextlib
 import json
+import sys
 import tempfile
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--plot",
         type=Path,
         metavar="FILE.png",
-        help="draw accuracy against time and size, from the reports beside the files",
+        help="draw accuracy against time and size, for files that know theirs",
     )
 
 
@@ -48,7 +49,9 @@ def main(options: argparse.Namespace) -> int:
             temporary.write_text(json.dumps([timing.as_json() for timing in timings], indent=2))
     if options.plot is not None:
         with atomic_path(options.plot) as temporary:
-            plot(timings, temporary)
+            left_out = plot(timings, temporary)
+        if left_out:
+            print(f"not drawn, without a known accuracy: {', '.join(left_out)}", file=sys.stderr)
     return 0
 
 
@@ -66,7 +69,7 @@ def _print_table(timings, num_threads: int) -> None:
         "min ms",
         "median ms",
         "ratio",
-        "top-1",
+        "accuracy",
     )
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "file" else "right", no_wrap=True)
@@ -80,7 +83,7 @@ def _print_table(timings, num_threads: int) -> None:
             f"{timing.minimum_ms:.2f}",
             f"{timing.median_ms:.2f}",
             f"{timing.ratio:.2f}",
-            "" if timing.top1 is None else f"{100 * timing.top1:.1f}%",
+            "" if timing.accuracy is None else f"{100 * timing.accuracy:.1f}%",
         )
     # As wide as the table, whatever the terminal: a figure cut short is worse than a long line.
     Console(width=max(100, Console().width)).print(table)

@@ -11,7 +11,7 @@ def add_arguments(
     parser: argparse.ArgumentParser, output: str, precisions: tuple[str, ...]
 ) -> None:
     """Adds the arguments of an export command."""
-    parser.add_argument("model", type=Path, metavar="MODEL.keras", help="a trained classifier")
+    parser.add_argument("model", type=Path, metavar="MODEL.keras", help="a trained model")
     parser.add_argument("output", type=Path, metavar=output, help="what to write")
     parser.add_argument(
         "--size",
@@ -48,6 +48,7 @@ def run_export(
     options: argparse.Namespace, export: Callable[..., dict[str, Any]], **more: Any
 ) -> int:
     """Exports, prints what came of it and returns the exit status: 1 where a check failed."""
+    from mobilevit_keras.commands import quiet_libraries
     from mobilevit_keras.export import CheckError
     from mobilevit_keras.models import load_model
 
@@ -58,27 +59,19 @@ def run_export(
     if images is None and samples.is_dir():
         images = samples
     try:
-        report = export(
-            model, options.output, options.size or (crop, crop), options.precision, images, **more
-        )
+        with quiet_libraries():
+            size = options.size or (crop, crop)
+            report = export(model, options.output, size, options.precision, images, **more)
     except CheckError as error:
         print(f"check failed: {error} Nothing was written.", file=sys.stderr)
         return 1
     except ImportError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    parity = report["parity"]
     print(
         f"{options.output}: {report['precision']}, {report['size'][0]}x{report['size'][1]}, "
-        f"{report['bytes'] / 1e6:.2f} MB. Against Keras on {parity['images']} images: largest "
-        f"difference {parity['max_abs_difference']:.2e}, same class on "
-        f"{100 * parity['top1_agreement']:.1f}%."
+        f"{report['bytes'] / 1e6:.2f} MB. Against Keras: {report['parity']['summary']}."
     )
     if "float_parity" in report:
-        trained = report["float_parity"]
-        print(
-            "Against the float model: largest difference "
-            f"{trained['max_abs_difference']:.2e}, same class on "
-            f"{100 * trained['top1_agreement']:.1f}%."
-        )
+        print(f"Against the float model: {report['float_parity']['summary']}.")
     return 0

@@ -3,12 +3,12 @@
   python -m convert summary runs/digits --data digits
 
 The folder's model.keras comes first; each .tflite file and TF.js folder is compared with it. The
-accuracies are noted in the reports beside the exported models, where the browser application finds
-them. Exit status 1 if a float export gives another class than Keras for any image.
+accuracies are noted in the exported models themselves, where the browser application finds them,
+and in the reports beside them. Exit status 1 if a float export does not answer as Keras does.
 """
 
 import argparse
-import json
+import sys
 from pathlib import Path
 
 # What is stored in fewer bits may differ; the table says by how much.
@@ -25,16 +25,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def find_exports(folder: Path) -> list[Path]:
+    """The exported models of a folder; a name with a dot first is of a file half written."""
+    files = [*folder.glob("*.tflite"), *(path.parent for path in folder.glob("*/model.json"))]
+    return sorted(path for path in files if not path.name.startswith("."))
+
+
 def main(options: argparse.Namespace) -> int:
     """Runs the command; returns its exit status."""
     from mobilevit_keras.data import open_source
     from mobilevit_keras.evaluation import evaluate, open_predictor
-    from mobilevit_keras.export.report import record_accuracy, report_path
+    from mobilevit_keras.export.report import record_accuracy
 
-    exported = [
-        *options.run.glob("*.tflite"),
-        *(path.parent for path in options.run.glob("*/model.json")),
-    ]
+    exported = find_exports(options.run)
     if not exported:
         raise ValueError(
             "A run's folder must hold exports to compare; see `convert tflite` and `convert tfjs`. "
@@ -42,30 +45,29 @@ def main(options: argparse.Namespace) -> int:
         )
     source = open_source(options.data)
     trained = open_predictor(options.run / "model.keras")
-    reference = evaluate(trained, source)
-    rows = [("model.keras", "-", "-", trained, reference)]
-    differ = 0
-    for path in sorted(exported):
+    reference = evaluate(trained, source, keep_outputs=True)
+    rows = [("model.keras", trained, reference, "")]
+    problems = []
+    for path in exported:
         predictor = open_predictor(path)
-        result = evaluate(predictor, source)
-        same = result.probabilities.argmax(1) == reference.probabilities.argmax(1)
-        difference = abs(result.probabilities - reference.probabilities).max()
-        if json.loads(report_path(path).read_text("utf-8"))["precision"] in EXACT:
-            differ += int((~same).sum())
-        rows.append(
-            (path.name, f"{same.sum()}/{len(same)}", f"{difference:.1e}", predictor, result)
-        )
-        summary = result.summary()
-        record_accuracy(path, summary["top1"], summary["top5"], summary["images"])
+        result = evaluate(predictor, source, keep_outputs=True)
+        comparison = predictor.task.compare(reference.outputs, result.outputs)
+        if predictor.precision in EXACT:
+            file_format = "tfjs" if path.is_dir() else "tflite"
+            problem = comparison.problem(file_format, predictor.precision)
+            problems += [f"{path}: {problem}"] if problem else []
+        rows.append((path.name, predictor, result, comparison.summary()))
+        record_accuracy(path, dict(result.result), result.images)
 
-    print(f"{len(reference.labels)} validation images of {source}")
-    print(
-        f"{'model':<24} {'top-1':>8} {'as Keras':>10} {'difference':>11} {'kB':>7} {'ms/image':>9}"
-    )
-    for name, same, difference, predictor, result in rows:
+    print(f"{reference.images} validation images of {source}")
+    figure = next(iter(reference.result))
+    print(f"{'model':<24} {figure:>8} {'kB':>7} {'ms/image':>9}  against Keras")
+    for name, predictor, result, against in rows:
         print(
-            f"{name:<24} {result.top(1):>8.2%} {same:>10} {difference:>11} "
-            f"{predictor.num_bytes / 1000:>7.0f} {result.milliseconds_per_image:>9.2f}"
+            f"{name:<24} {result.text(figure):>8} {predictor.num_bytes / 1000:>7.0f} "
+            f"{result.milliseconds_per_image:>9.2f}  {against}".rstrip()
         )
     print("difference: largest of a probability; times: Keras in batches of 64, exports one by one")
-    return 1 if differ else 0
+    for problem in problems:
+        print(f"check failed: {problem}", file=sys.stderr)
+    return 1 if problems else 0

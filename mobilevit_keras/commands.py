@@ -1,11 +1,17 @@
 """How the commands begin and end: subcommands, exit statuses and one clear line for a mistake."""
 
 import argparse
+import contextlib
 import importlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+
+# A ValueError raised here was written for the person who runs a command.
+_OURS = ("mobilevit_keras", "train", "convert")
 
 
 def run_subcommand(package: str, names: Sequence[str], arguments: Sequence[str]) -> int:
@@ -56,16 +62,46 @@ def _import_tensorflow_quietly() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     absl.logging.set_verbosity(absl.logging.ERROR)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    # While it is imported, TensorFlow writes past Python and past every setting of its own.
+    with quiet_libraries():
+        importlib.import_module("tensorflow")
+
+
+@contextlib.contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Keeps from the terminal what native libraries write past Python and its settings.
+
+    Notices of devices, delegates and sessions, which nobody can act on. What Python writes to
+    `sys.stderr` appears as ever. Where the block ends in an error that is no mistake of a person's,
+    what was kept back is shown: it may say why.
+    """
     sys.stderr.flush()
     terminal = os.dup(2)
+    python_stderr = sys.stderr
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        if _is_descriptor_2(python_stderr):
+            sys.stderr = os.fdopen(os.dup(terminal), "w", buffering=1, errors="backslashreplace")
+        try:
+            yield
+        except (OSError, ValueError, ImportError, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:
+            kept.seek(0)
+            os.write(terminal, kept.read())
+            raise
+        finally:
+            if sys.stderr is not python_stderr:
+                sys.stderr.close()
+                sys.stderr = python_stderr
+            os.dup2(terminal, 2)
+            os.close(terminal)
+
+
+def _is_descriptor_2(stream) -> bool:
     try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        importlib.import_module("tensorflow")
-    finally:
-        os.dup2(terminal, 2)
-        os.close(terminal)
+        return stream.fileno() == 2
+    except (AttributeError, OSError, ValueError):
+        return False
 
 
 def _check_backend() -> None:
@@ -83,9 +119,10 @@ def _check_backend() -> None:
 def run(main: Callable[[Sequence[str]], int], arguments: Sequence[str] | None = None) -> int:
     """Runs a command's `main` and turns what a person can mend into one line and exit status 2.
 
-    `ValueError` (a bad argument or file content) and `OSError` (a missing, unreadable or unwritable
-    file, a full disk) are the person's to mend. Anything else is a fault of the program and keeps
-    its traceback. `MOBILEVIT_KERAS_TRACEBACK=1` shows the traceback of every error.
+    A `ValueError` that code of this project raises (a bad argument or file content) and `OSError`
+    (a missing, unreadable or unwritable file, a full disk) are the person's to mend. Anything else
+    is a fault of the program and keeps its traceback, a ValueError out of a library too: nobody can
+    tell what to do about it. `MOBILEVIT_KERAS_TRACEBACK=1` shows the traceback of every error.
 
     Args:
         main: Takes the arguments, returns the exit status.
@@ -100,7 +137,16 @@ def run(main: Callable[[Sequence[str]], int], arguments: Sequence[str] | None = 
         print("interrupted", file=sys.stderr)
         return 130
     except (ValueError, OSError) as error:
-        if os.environ.get("MOBILEVIT_KERAS_TRACEBACK") == "1":
+        if os.environ.get("MOBILEVIT_KERAS_TRACEBACK") == "1" or not _is_a_persons(error):
             raise
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def _is_a_persons(error: ValueError | OSError) -> bool:
+    """Whether an error says what a person can mend."""
+    if isinstance(error, OSError):
+        return True
+    frames = list(traceback.walk_tb(error.__traceback__))
+    package = frames[-1][0].f_globals.get("__name__", "").partition(".")[0] if frames else ""
+    return package in _OURS

@@ -1,8 +1,15 @@
 """Models small enough for tests."""
 
+from pathlib import Path
+
 import numpy as np
 
 from mobilevit_keras import MobileViTBackbone, MobileViTImageClassifier
+from mobilevit_keras.layers import BatchNorm
+
+_FOLDER = Path(__file__).parent
+TRAINED = {activation: _FOLDER / f"tiny_{activation}.npz" for activation in ("silu", "hard_swish")}
+"""Weights that `tests/train_tiny.py` wrote, by activation."""
 
 
 def randomize(model, seed=0):
@@ -15,6 +22,58 @@ def randomize(model, seed=0):
         elif name in ("beta", "bias", "moving_mean"):
             weight.assign(generator.normal(0.0, 0.2, weight.shape))
     return model
+
+
+def tell_images_apart(model, logits=1.0, seed=0):
+    """Gives a model with random norms answers that differ from image to image; returns it.
+
+    At random statistics of the norms the signal dies on its way: all images look alike but for one
+    part in 100,000, and whatever a file did to them would go unnoticed.
+
+    Args:
+        model: A classifier in the form "training".
+        logits: Standard deviation of each class's logits over the images.
+        seed: Of the images.
+    """
+    images = coloured_images(32, 64, seed=seed) / 255.0
+    norms = [layer for layer in model._flatten_layers() if isinstance(layer, BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    # In training each layer sees its images by the statistics of the batch, and keeps these.
+    model(images, training=True)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    features = model.head.expand(model.backbone(images, training=False), training=False)
+    features = np.asarray(features).mean(axis=(1, 2))
+    centre = features.mean(axis=0)
+    # What differs most from image to image, so that rounding is small beside it.
+    _, sizes, directions = np.linalg.svd(features - centre, full_matrices=False)
+    count = min(3, model.num_classes)
+    mixture = np.random.default_rng(seed).normal(size=(count, model.num_classes))
+    if model.num_classes == count:
+        mixture = np.eye(count)
+    answers = directions[:count].T / sizes[:count] * np.sqrt(len(features)) @ mixture
+    answers *= logits / np.sqrt(np.mean(np.square((features - centre) @ answers)))
+    model.head.classifier.kernel.assign(answers[None, None])
+    model.head.classifier.bias.assign(-centre @ answers)
+    return model
+
+
+def coloured_images(count, height, width=None, seed=0):
+    """Images `(count, height, width, 3)`, whole numbers of 0..255, each of its own colour.
+
+    The colour is what a random network tells images apart by; large shapes and some noise are laid
+    over it.
+    """
+    width = width or height
+    generator = np.random.default_rng(seed)
+    colour = generator.uniform(0.0, 1.0, (count, 1, 1, 3))
+    rows, columns = np.arange(height) * 4 // height, np.arange(width) * 4 // width
+    shapes = generator.uniform(0.0, 1.0, (count, 4, 4, 3))[:, rows][:, :, columns]
+    noise = generator.uniform(0.0, 1.0, (count, height, width, 3))
+    images = np.rint(255.0 * (0.6 * colour + 0.3 * shapes + 0.1 * noise))
+    return np.ascontiguousarray(images, np.float32)
 
 
 def build_tiny(num_classes=3, class_names=None, preprocessing=None, **backbone):
@@ -35,3 +94,11 @@ def build_tiny(num_classes=3, class_names=None, preprocessing=None, **backbone):
             preprocessing=preprocessing,
         )
     )
+
+
+def load_tiny(activation="silu", **arguments):
+    """A tiny classifier of three classes that has learned which colour an image is of."""
+    model = build_tiny(activation=activation, **arguments)
+    with np.load(TRAINED[activation]) as file:
+        model.set_weights([file[str(i)].astype("float32") for i in range(len(model.weights))])
+    return model

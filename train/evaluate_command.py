@@ -5,9 +5,9 @@
   python -m train evaluate --model runs/photos/model.keras --data folder:photos --sizes 192 256 320
   python -m train evaluate --model runs/digits/model.keras --data digits --confusion matrix.png
 
-Prints one JSON line: top1, top5, images, milliseconds_per_image. Images are resized and cropped as
-the model file says. With several --sizes (of a .keras file) it prints a line and, at the end, a
-table of accuracy by input size.
+Prints one JSON line: the task's figures (top1, top5), images, milliseconds_per_image. Images are
+resized and cropped as the model file says. With several --sizes (of a .keras file) it prints a line
+for each and, at the end, a table of accuracy by input size.
 """
 
 import argparse
@@ -48,7 +48,6 @@ def main(options: argparse.Namespace) -> int:
     """Runs the command; returns its exit status."""
     from mobilevit_keras.data import SkippedImages, open_source
     from mobilevit_keras.evaluation import evaluate, open_predictor
-    from mobilevit_keras.tasks.pictures import plot_confusion
 
     source = open_source(options.data)
     rows = []
@@ -62,15 +61,13 @@ def main(options: argparse.Namespace) -> int:
         print(json.dumps(result), flush=True)
         if skipped.count:
             print(skipped, file=sys.stderr)
-        rows.append(result)
+        rows.append((size, evaluation))
     if options.confusion:
-        answers = evaluation.probabilities.argmax(axis=1)
-        plot_confusion(evaluation.labels, answers, source.class_names, options.confusion)
+        predictor.task.draw(evaluation.meter, source.class_names, options.confusion)
     if len(rows) > 1:
-        print(f"\n{'size':>6} {'top-1':>8} {'top-5':>8} {'ms/image':>9}")
-        for row in rows:
-            print(
-                f"{row['size']:>6} {row['top1']:>8.2%} {row['top5']:>8.2%} "
-                f"{row['milliseconds_per_image']:>9.2f}"
-            )
+        names = list(evaluation.result)
+        print(f"\n{'size':>6} " + " ".join(f"{name:>8}" for name in names) + "  ms/image")
+        for size, evaluation in rows:
+            figures = " ".join(f"{evaluation.text(name):>8}" for name in names)
+            print(f"{size:>6} {figures} {evaluation.milliseconds_per_image:>9.2f}")
     return 0

@@ -1,19 +1,22 @@
 """Classifies images with .tflite files on a device without TensorFlow, such as a Raspberry Pi 5.
 
-This one file is all that is copied to the device, beside the models with their labels.txt:
+This one file is all that is copied to the device, beside the models, which carry their class names
+and preprocessing:
 
     pip install ai-edge-litert numpy pillow
     python classify.py model.tflite cat.jpg dog.jpg
     python classify.py model.tflite mobilenet_v2.tflite --folder photos --threads 4
 
 For image files it prints the best class names. With --folder, a folder for each class as in
-training, it prints a table: images, time per image, top-1 and top-5 of each model.
+training, it prints a table: images, time per image, top-1 and top-5 of each model. Of a folder with
+a `validation` part that part is taken; of any other all images, those trained on among them.
 """
 
 import argparse
 import json
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -23,49 +26,98 @@ from PIL import Image, ImageOps
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif"}
 
 
+def describe(path: Path) -> dict:
+    """What a file says about itself; of exports of version 0.1.0, which say nothing, their report.
+
+    Returns:
+        The description, or {} where there is none.
+
+    Raises:
+        ValueError: If it cannot be understood.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return json.loads(archive.read("mobilevit_keras.json"))
+    except (zipfile.BadZipFile, KeyError):
+        pass
+    report = path.with_suffix(".report.json")
+    labels = path.parent / "labels.txt"
+    found = json.loads(report.read_text("utf-8")) if report.is_file() else {}
+    if labels.is_file():
+        found["class_names"] = labels.read_text("utf-8").splitlines()
+    return found
+
+
+def resized_size(
+    height: int, width: int, short_side: int, crop: tuple[int, int]
+) -> tuple[int, int]:
+    """Height and width to which an image is resized before its centre is cropped, as in training.
+
+    The image becomes just large enough to cover a box of the crop's aspect, whose shorter side is
+    `short_side`. What does not divide is floored.
+    """
+    box_height, box_width = (side * short_side // min(crop) for side in crop)
+    if box_height * width >= box_width * height:
+        return box_height, width * box_height // height
+    return height * box_width // width, box_width
+
+
 class Classifier:
     """A .tflite file that takes RGB images and gives a probability for each class.
 
     Args:
-        path: The file. `labels.txt` and `NAME.report.json` are read from beside it where they are.
+        path: The file.
         num_threads: Threads of an inference.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no such file.
     """
 
     def __init__(self, path: Path, num_threads: int) -> None:
         if not path.is_file():
             raise FileNotFoundError(f"There is no model file {path}.")
         self.name = path.name
+        description = describe(path)
+        task = description.get("task", "classification")
+        if task != "classification":
+            raise ValueError(f"A classifier is needed. Received: {path}, made for {task}.")
         self.interpreter = Interpreter(str(path), num_threads=num_threads)
         self.interpreter.allocate_tensors()
         self.entry = self.interpreter.get_input_details()[0]
         self.exit = self.interpreter.get_output_details()[0]
         _, self.height, self.width, _ = (int(side) for side in self.entry["shape"])
         num_classes = int(self.exit["shape"][-1])
-        self.labels = [str(index) for index in range(num_classes)]
-        labels = path.parent / "labels.txt"
-        if labels.is_file():
-            names = labels.read_text("utf-8").splitlines()
-            # Another model's names may lie in the same folder.
-            self.labels = names if len(names) == num_classes else self.labels
-        # Where no report says otherwise, the crop covers 7/8 of the short side.
-        self.short_side = round(min(self.height, self.width) * 8 / 7)
-        self.resampling = Image.Resampling.BILINEAR
-        report = path.with_suffix(".report.json")
-        if report.is_file():
-            preprocessing = json.loads(report.read_text("utf-8"))["preprocessing"]
-            scale = min(self.height, self.width) / preprocessing["crop_size"]
-            self.short_side = round(preprocessing["short_side"] * scale)
-            self.resampling = Image.Resampling[preprocessing["interpolation"].upper()]
+        names = description.get("class_names") or []
+        # Names beside an old file may be another model's.
+        self.labels = names if len(names) == num_classes else list(map(str, range(num_classes)))
+        # Where nothing says otherwise, the crop covers 7/8 of the short side.
+        default = {"short_side": 8, "crop_size": 7, "interpolation": "bilinear"}
+        preprocessing = description.get("preprocessing", default)
+        side = min(self.height, self.width)
+        scaled = round(preprocessing["short_side"] * side / preprocessing["crop_size"])
+        self.short_side = max(side, scaled)
+        self.resampling = Image.Resampling[preprocessing["interpolation"].upper()]
 
     def prepare(self, path: Path) -> np.ndarray:
-        """Reads an image upright in RGB, resizes its short side and crops the centre.
+        """Reads an image upright in RGB, resizes it and crops the centre.
 
         Returns:
             `(1, H, W, 3)`, 0..255.
+
+        Raises:
+            OSError: If the file cannot be read.
+            ValueError: If it is no image, or one too large.
         """
-        with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file).convert("RGB")
-        width, height = (side * self.short_side // min(image.size) for side in image.size)
+        try:
+            with Image.open(path) as file:
+                image = ImageOps.exif_transpose(file).convert("RGB")
+        except Image.DecompressionBombError as error:
+            raise ValueError(f"{path} is too large an image: {error}") from error
+        except SyntaxError as error:  # What Pillow raises for a broken PNG.
+            raise ValueError(f"{path} is no whole image: {error}") from error
+        crop = (self.height, self.width)
+        height, width = resized_size(image.height, image.width, self.short_side, crop)
         # Each pixel from its four neighbours, as in training: no smoothing of larger images.
         matrix = (image.width / width, 0, 0, 0, image.height / height, 0)
         image = image.transform((width, height), Image.Transform.AFFINE, matrix, self.resampling)
@@ -82,15 +134,23 @@ class Classifier:
         return self.interpreter.get_tensor(self.exit["index"])[0], milliseconds
 
 
-def print_classes(classifiers: list[Classifier], images: list[Path], count: int) -> None:
-    """Prints the best classes of each image."""
+def print_classes(classifiers: list[Classifier], images: list[Path], count: int) -> int:
+    """Prints the best classes of each image; returns how many could not be read."""
+    unreadable = 0
     for path in images:
+        try:
+            prepared = [classifier.prepare(path) for classifier in classifiers]
+        except (OSError, ValueError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            unreadable += 1
+            continue
         print(path)
-        for classifier in classifiers:
-            probabilities, milliseconds = classifier.classify(classifier.prepare(path))
+        for classifier, image in zip(classifiers, prepared, strict=True):
+            probabilities, milliseconds = classifier.classify(image)
             best = np.argsort(-probabilities, kind="stable")[:count]
             answers = ", ".join(f"{classifier.labels[i]} {probabilities[i]:.1%}" for i in best)
             print(f"  {classifier.name}: {answers} ({milliseconds:.1f} ms)")
+    return unreadable
 
 
 def labelled_images(folder: Path) -> list[tuple[Path, str]]:
@@ -105,6 +165,12 @@ def labelled_images(folder: Path) -> list[tuple[Path, str]]:
     ]
     if not images:
         raise ValueError(f"The folder must hold a folder of images for each class: {folder}.")
+    if root == folder:
+        print(
+            f"note: {folder} has no validation part: all {len(images)} images are scored, those "
+            "that a model was trained on among them",
+            file=sys.stderr,
+        )
     return images
 
 
@@ -135,6 +201,7 @@ def print_table(classifiers: list[Classifier], images: list[tuple[Path, str]]) -
 
 
 def main(arguments: list[str]) -> int:
+    """Runs the script; returns the exit status: 2 after a mistake, or a file that is no image."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -151,12 +218,11 @@ def main(arguments: list[str]) -> int:
         classifiers = [Classifier(path, options.threads) for path in models]
         if options.folder:
             print_table(classifiers, labelled_images(options.folder))
-        else:
-            print_classes(classifiers, images, options.top)
+            return 0
+        return 2 if print_classes(classifiers, images, options.top) else 0
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,39 +1,44 @@
-"""Accuracy and time of a model on labelled images."""
+"""How good a model's answers are, and how long they take."""
 
+import collections
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
 from mobilevit_keras.data import EvaluationDataset, SkippedImages, Source
 from mobilevit_keras.evaluation.predictors import Predictor
+from mobilevit_keras.tasks import Meter
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a model answered to labelled images.
+    """What a model answered to images of which the answers are known.
 
     Attributes:
-        probabilities: `(N, K)`.
-        labels: `(N,)`.
+        result: The task's figures by name; the first is the one to choose models by.
+        images: Number of images.
         milliseconds_per_image: Median time of an image in the model alone, without warm-up.
+        meter: What measured them, for the task to draw.
+        outputs: All answers by the names of the outputs, where they were kept.
     """
 
-    probabilities: np.ndarray
-    labels: np.ndarray
+    result: Mapping[str, float]
+    images: int
     milliseconds_per_image: float
+    meter: Meter
+    outputs: Mapping[str, np.ndarray] | None = None
 
-    def top(self, k: int) -> float:
-        """Fraction of the images whose class is among the `k` most probable ones."""
-        # A stable sort gives ties to the lower class, on every machine.
-        best = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :k]
-        return float((best == self.labels[:, None]).any(axis=1).mean())
+    def text(self, name: str) -> str:
+        """A figure as a person reads it: shares in percent."""
+        value = self.result[name]
+        return f"{value:.2%}" if 0.0 <= value <= 1.0 else f"{value:.4g}"
 
     def summary(self) -> dict:
-        """top1, top5, images and milliseconds_per_image, rounded for print."""
+        """The figures, images and milliseconds_per_image, rounded for print."""
         return {
-            "top1": round(self.top(1), 6),
-            "top5": round(self.top(5), 6),
-            "images": len(self.labels),
+            **{name: round(value, 6) for name, value in self.result.items()},
+            "images": self.images,
             "milliseconds_per_image": round(self.milliseconds_per_image, 3),
         }
 
@@ -44,8 +49,9 @@ def evaluate(
     split: str = "validation",
     batch_size: int = 64,
     skipped: SkippedImages | None = None,
+    keep_outputs: bool = False,
 ) -> Evaluation:
-    """Classifies a split of a source, prepared as the model's file says.
+    """Measures a model on a split of a source, prepared as the model's file says.
 
     Args:
         predictor: The model.
@@ -53,34 +59,67 @@ def evaluate(
         split: "validation" or "train".
         batch_size: Images at once.
         skipped: Counts and names the images that could not be read.
+        keep_outputs: Whether to keep all answers, to compare them with another model's.
 
     Raises:
-        ValueError: If model and source have different numbers of classes, or no image can be read.
+        ValueError: If model and source have different classes or order them differently, or no
+            image can be read.
     """
-    if predictor.num_classes != len(source.class_names):
-        raise ValueError(
-            "Model and data must have the same classes. "
-            f"Received: {predictor.path} with {predictor.num_classes}, "
-            f"{source} with {len(source.class_names)}."
-        )
+    check_class_names(predictor, source)
+    meter = predictor.task.meter(source.class_names)
     dataset = EvaluationDataset(
         source,
         split,
-        **dataclasses.asdict(predictor.preprocessing),
+        short_side=predictor.preprocessing.short_side,
+        crop_size=predictor.size,
+        interpolation=predictor.preprocessing.interpolation,
         batch_size=batch_size,
         skipped=skipped,
+        prepare=predictor.task.prepare_evaluation(source),
     )
-    labels = []
+    waiting = collections.deque()
 
     def batches():
-        for images, batch_labels in dataset.get_numpy_iterator():
-            labels.append(batch_labels)
+        for images, targets in dataset.get_numpy_iterator():
+            waiting.append(targets)
             yield images
 
-    try:
-        probabilities, milliseconds = predictor.run(batches())
-    except ValueError:
-        if not labels:
-            raise ValueError(f"{source}: no image of the split {split!r} can be read.") from None
-        raise
-    return Evaluation(probabilities, np.concatenate(labels), float(np.median(milliseconds)))
+    milliseconds, kept = [], collections.defaultdict(list)
+    for results in predictor.run(batches()):
+        meter.update(results.outputs, waiting.popleft())
+        milliseconds.append(results.milliseconds)
+        for name, values in results.outputs.items() if keep_outputs else ():
+            kept[name].append(values)
+    if not milliseconds:
+        raise ValueError(f"{source}: no image of the split {split!r} can be read.")
+    milliseconds = np.concatenate(milliseconds)
+    return Evaluation(
+        meter.result(),
+        len(milliseconds),
+        float(np.median(milliseconds)),
+        meter,
+        {name: np.concatenate(values) for name, values in kept.items()} if keep_outputs else None,
+    )
+
+
+def check_class_names(predictor: Predictor, source: Source) -> None:
+    """Raises ValueError where an index of the answers and one of the targets mean other classes."""
+    ours, theirs = predictor.class_names, source.class_names
+    if predictor.num_classes is None or theirs is None:
+        return
+    if predictor.num_classes != len(theirs):
+        raise ValueError(
+            "Model and data must have the same classes. "
+            f"Received: {predictor.path} with {predictor.num_classes}, "
+            f"{source} with {len(theirs)}."
+        )
+    # What has no names is numbered; then the number of classes is all that can be compared.
+    numbers = tuple(str(index) for index in range(len(theirs)))
+    if ours is None or numbers in (ours, theirs) or ours == theirs:
+        return
+    index = next(i for i, pair in enumerate(zip(ours, theirs, strict=True)) if len(set(pair)) > 1)
+    what = "in the same order" if sorted(ours) == sorted(theirs) else "of the same names"
+    raise ValueError(
+        f"Model and data must have the same classes {what}. Received: class {index} is "
+        f"{ours[index]!r} in {predictor.path} and {theirs[index]!r} in {source}."
+    )

@@ -1,15 +1,19 @@
 """Model files of every format, opened for evaluation."""
 
 import dataclasses
-import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from mobilevit_keras.description import read_description
+from mobilevit_keras.export.results import Results
+from mobilevit_keras.export.tfjs_runner import iterate_tfjs
+from mobilevit_keras.export.tflite_runner import iterate_tflite
 from mobilevit_keras.models import Preprocessing, load_model
 from mobilevit_keras.paper import MINIMUM_SIZE
+from mobilevit_keras.tasks import Task, get_task, task_of
 
 Batches = Iterable[np.ndarray]
 """Batches of images, float32 `(B, H, W, 3)`, RGB in [0, 1]."""
@@ -17,21 +21,29 @@ Batches = Iterable[np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Predictor:
-    """A model ready to classify.
+    """A model ready to answer.
 
     Attributes:
         path: The `.keras` or `.tflite` file, or the TF.js folder.
+        task: What it answers.
         preprocessing: How its images are made.
-        num_classes: Number of classes K.
+        size: Height and width of its images.
+        num_classes: Number of its classes; None for a task without.
+        class_names: Their names in the order of the answers; None where there are none.
+        precision: How its numbers are stored.
         num_bytes: Size on disk.
-        run: Takes `Batches`, returns probabilities `(N, K)` and milliseconds of each image `(N,)`.
+        run: Takes `Batches`, yields each one's `Results` before it takes the next.
     """
 
     path: Path
+    task: Task
     preprocessing: Preprocessing
-    num_classes: int
+    size: tuple[int, int]
+    num_classes: int | None
+    class_names: tuple[str, ...] | None
+    precision: str
     num_bytes: int
-    run: Callable[[Batches], tuple[np.ndarray, np.ndarray]]
+    run: Callable[[Batches], Iterator[Results]]
 
 
 def open_predictor(path: str | Path, size: int | None = None) -> Predictor:
@@ -51,77 +63,77 @@ def open_predictor(path: str | Path, size: int | None = None) -> Predictor:
     if path.suffix == ".keras":
         return _open_keras(path, size)
     if path.suffix == ".tflite":
-        return _open_exported(path, path.with_suffix(".report.json"), _run_tflite, size)
+        return _open_exported(path, iterate_tflite, path.stat().st_size, size)
     if (path / "model.json").is_file():
-        return _open_exported(path, path / "report.json", _run_tfjs, size)
+        num_bytes = sum(file.stat().st_size for file in path.iterdir() if _is_the_models(file))
+        return _open_exported(path, iterate_tfjs, num_bytes, size)
     raise ValueError(
         "A model must be a .keras file, a .tflite file or a TF.js folder with its model.json. "
         f"Received: {path}."
     )
 
 
+def _is_the_models(file: Path) -> bool:
+    return file.name == "model.json" or file.suffix == ".bin"
+
+
 def _open_keras(path: Path, size: int | None) -> Predictor:
     model = load_model(path)
+    task = task_of(model)
     preprocessing = model.preprocessing
     if size is not None:
         if size < MINIMUM_SIZE:
             raise ValueError(f"A size must be at least {MINIMUM_SIZE} pixels. Received: {size}.")
         preprocessing = preprocessing.at_size(size)
 
-    def run(batches: Batches) -> tuple[np.ndarray, np.ndarray]:
+    def run(batches: Batches) -> Iterator[Results]:
         import tensorflow as tf
 
         @tf.function(reduce_retracing=True)
         def forward(images):
-            return tf.nn.softmax(model(images, training=False))
+            return task.serve(model(images, training=False))
 
-        outputs, milliseconds = [], []
+        is_first = True
         for images in batches:
-            if not outputs:
+            if is_first:
                 forward(images)  # traces, which is no part of an image's time
+                is_first = False
             began_at = time.perf_counter()
-            outputs.append(forward(images).numpy())
+            outputs = {name: values.numpy() for name, values in forward(images).items()}
             elapsed = 1000.0 * (time.perf_counter() - began_at)
-            milliseconds.extend([elapsed / len(images)] * len(images))
-        return np.concatenate(outputs), np.array(milliseconds)
+            yield Results(outputs, np.full(len(images), elapsed / len(images)))
 
-    return Predictor(path, preprocessing, model.num_classes, path.stat().st_size, run)
-
-
-def _open_exported(path: Path, report_path: Path, run, size: int | None) -> Predictor:
-    if not report_path.is_file():
-        raise ValueError(
-            f"{path}: the report of its conversion must lie beside a model. "
-            f"Received: no {report_path.name}."
-        )
-    report = json.loads(report_path.read_text(encoding="utf-8"))
-    preprocessing = Preprocessing(**report["preprocessing"])
-    if size not in (None, preprocessing.crop_size):
-        raise ValueError(
-            f"An exported model has one size, here {preprocessing.crop_size}. Received: {size}."
-        )
+    side = preprocessing.crop_size
     return Predictor(
-        path,
-        preprocessing,
-        report["num_classes"],
-        report["bytes"],
+        path=path,
+        task=task,
+        preprocessing=preprocessing,
+        size=(side, side),
+        num_classes=getattr(model, "num_classes", None),
+        class_names=model.class_names,
+        precision=str(model.backbone.config["dtype"]),
+        num_bytes=path.stat().st_size,
+        run=run,
+    )
+
+
+def _open_exported(path: Path, iterate, num_bytes: int, size: int | None) -> Predictor:
+    description = read_description(path)
+    own = tuple(description["size"])
+    if size is not None and own != (size, size):
+        raise ValueError(
+            f"An exported model has one size, here {own[0]}x{own[1]}. Received: {size}."
+        )
+    names = description.get("class_names")
+    return Predictor(
+        path=path,
+        task=get_task(description["task"]),
+        preprocessing=Preprocessing(**description["preprocessing"]),
+        size=own,
+        num_classes=None if names is None else len(names),
+        class_names=None if names is None else tuple(names),
+        precision=description["precision"],
+        num_bytes=num_bytes,
         # Exported models take 0..255.
-        lambda batches: run(path, (images * 255.0 for images in batches)),
+        run=lambda batches: iterate(path, (images * 255.0 for images in batches)),
     )
-
-
-def _run_tflite(path: Path, batches: Batches) -> tuple[np.ndarray, np.ndarray]:
-    from mobilevit_keras.export import run_tflite
-
-    results = [run_tflite(path, images) for images in batches]
-    return (
-        np.concatenate([result.probabilities for result in results]),
-        np.concatenate([result.milliseconds for result in results]),
-    )
-
-
-def _run_tfjs(path: Path, batches: Batches) -> tuple[np.ndarray, np.ndarray]:
-    from mobilevit_keras.export import run_tfjs
-
-    result = run_tfjs(path, batches)
-    return result.probabilities, result.milliseconds

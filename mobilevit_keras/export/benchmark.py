@@ -1,7 +1,6 @@
 """Latency, memory and size of `.tflite` files, measured side by side."""
 
 import dataclasses
-import json
 import subprocess
 import sys
 import tempfile
@@ -12,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from mobilevit_keras.description import read_description
 from mobilevit_keras.export.conversion import convert
-from mobilevit_keras.export.report import report_path
 from mobilevit_keras.export.serving import save_serving
 from mobilevit_keras.export.structure import inspect_tflite
 from mobilevit_keras.export.tflite_runner import open_interpreter
@@ -54,7 +53,7 @@ class Timing:
         ratio: `minimum_ms` as a multiple of the first file's.
         memory_bytes: How much a process that opens and runs the file grows at its peak; None where
             the system is not Linux.
-        top1: Accuracy in the file's report; None where there is none.
+        accuracy: The first figure of the accuracy that the file says of itself; None without.
     """
 
     file: str
@@ -65,7 +64,7 @@ class Timing:
     median_ms: float
     ratio: float
     memory_bytes: int | None
-    top1: float | None
+    accuracy: float | None
 
     def as_json(self) -> dict[str, Any]:
         """The measurements as JSON values."""
@@ -124,7 +123,7 @@ def _timing(path: Path, interpreter, measured, first: float, num_threads: int) -
         median_ms=float(np.median(measured)),
         ratio=min(measured) / first,
         memory_bytes=_memory(path, num_threads),
-        top1=_top1(path),
+        accuracy=_accuracy(path),
     )
 
 
@@ -140,12 +139,13 @@ def _memory(path: Path, num_threads: int) -> int | None:
     return 1024 * int(process.stdout.split()[-1])
 
 
-def _top1(path: Path) -> float | None:
-    report = report_path(path)
-    if not report.is_file():
+def _accuracy(path: Path) -> float | None:
+    try:
+        accuracy = read_description(path).get("accuracy")
+    except ValueError:
+        # Any file may be timed.
         return None
-    accuracy = json.loads(report.read_text("utf-8")).get("accuracy")
-    return None if accuracy is None else accuracy["top1"]
+    return next(iter(accuracy.values()), None) if accuracy else None
 
 
 def write_comparison(name: str, path: Path, size: tuple[int, int]) -> None:
@@ -166,21 +166,28 @@ def write_comparison(name: str, path: Path, size: tuple[int, int]) -> None:
     model = keras.applications.MobileNetV2(input_shape=(*size, 3), weights=None)
     with tempfile.TemporaryDirectory(prefix="mobilevit_keras-") as folder:
         directory = Path(folder) / "serving"
-        save_serving(lambda image: model(image / 127.5 - 1.0, training=False), size, directory)
+
+        def answer(image):
+            return {"probabilities": model(image / 127.5 - 1.0, training=False)}
+
+        save_serving(answer, size, directory)
         convert("tflite", directory, path, {})
 
 
-def plot(timings: Sequence[Timing], path: str | Path) -> None:
+def plot(timings: Sequence[Timing], path: str | Path) -> list[str]:
     """Draws accuracy against latency and against size, for the files whose accuracy is known.
+
+    Returns:
+        The other files.
 
     Raises:
         ValueError: If no file's accuracy is known.
     """
-    known = [timing for timing in timings if timing.top1 is not None]
+    known = [timing for timing in timings if timing.accuracy is not None]
     if not known:
         raise ValueError(
-            "A plot needs an accuracy in the report beside a file; `python -m train evaluate` "
-            f"records it. Received: none beside {', '.join(timing.file for timing in timings)}."
+            "A plot needs a file that knows its accuracy; `python -m convert summary` records it. "
+            f"Received: none of {', '.join(timing.file for timing in timings)}."
         )
     from matplotlib.figure import Figure
 
@@ -188,9 +195,10 @@ def plot(timings: Sequence[Timing], path: str | Path) -> None:
     panels = figure.subplots(1, 2, sharey=True)
     panels[0].set_xlabel("milliseconds, minimum")
     panels[1].set_xlabel("megabytes")
-    panels[0].set_ylabel("top-1 accuracy, %")
+    panels[0].set_ylabel("accuracy, %")
     for timing in known:
         for axes, value in zip(panels, (timing.minimum_ms, timing.bytes / 1e6), strict=True):
-            axes.scatter(value, 100.0 * timing.top1)
-            axes.annotate(Path(timing.file).stem, (value, 100.0 * timing.top1), fontsize=8)
+            axes.scatter(value, 100.0 * timing.accuracy)
+            axes.annotate(Path(timing.file).stem, (value, 100.0 * timing.accuracy), fontsize=8)
     figure.savefig(path, dpi=150)
+    return [timing.file for timing in timings if timing.accuracy is None]

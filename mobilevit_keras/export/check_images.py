@@ -1,5 +1,6 @@
 """Images on which an export is compared with Keras."""
 
+import types
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,6 @@ from mobilevit_keras.source_kinds import is_data_source
 
 DEFAULT_COUNT = 32
 CALIBRATION_COUNT = 256
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif"}
 
 
 def open_check_images(
@@ -23,12 +23,13 @@ def open_check_images(
 
     Args:
         source: An image file or folder; a data source such as "digits" or "folder:PATH", whose
-            first validation images are taken; images as an array `(N, height, width, 3)`, 0..255;
-            or None for scikit-learn's two photographs, or generated images without them.
-        height, width: Size of the images. Where it is not the size of `preprocessing`'s crop, the
-            short side is scaled along.
+            first validation images are taken, and eight generated ones; images as an array
+            `(N, height, width, 3)`, 0..255; or None for scikit-learn's two photographs, or
+            generated images without them.
+        height, width: Size of the images; see `Preprocessing.at_size` where it is not that of
+            `preprocessing`'s crop.
         preprocessing: How images are resized and cropped.
-        count: The most images that are taken of files and data sources.
+        count: The most images of files and data sources, the generated ones among them.
 
     Returns:
         float32 `(N, height, width, 3)`, 0..255.
@@ -46,12 +47,10 @@ def open_check_images(
         return images
     if source is None:
         return _photographs(height, width) if _has_sklearn() else generated_images(height, width)
-    if height != width:
-        raise ValueError(
-            "Images of files and data sources are cropped to squares; for another aspect pass an "
-            f"array. Received: {height}x{width}."
-        )
-    return 255.0 * _read(source, height, preprocessing, "validation", count)
+    coloured = generated_images(height, width)
+    read = _read(source, (height, width), preprocessing, "validation", count - len(coloured))
+    # A person's images may be few, alike, or grey: what exchanges colours would pass unnoticed.
+    return np.concatenate([255.0 * read, coloured])
 
 
 def open_calibration_images(
@@ -74,10 +73,10 @@ def open_calibration_images(
         ValueError: If there are no images, every image is of one colour, or an array has another
             shape.
     """
-    if isinstance(source, np.ndarray) or height != width:
+    if isinstance(source, np.ndarray):
         images = open_check_images(source, height, width, preprocessing)
     else:
-        images = 255.0 * _read(source, height, preprocessing, "train", count)
+        images = 255.0 * _read(source, (height, width), preprocessing, "train", count)
     if np.all(np.ptp(images, axis=(1, 2)) == 0):
         raise ValueError(
             "Calibration needs images of more than one colour each. "
@@ -91,13 +90,17 @@ def source_name(source: str | Path | np.ndarray) -> str:
 
 
 def _read(
-    source: str | Path, side: int, preprocessing: Preprocessing, split: str, count: int
+    source: str | Path, size: tuple[int, int], preprocessing: Preprocessing, split: str, count: int
 ) -> np.ndarray:
-    """Images of files or a data source, `(N, side, side, 3)` in [0, 1]."""
-    from mobilevit_keras.data import load_images, open_source, take_images
+    """Images of files or a data source, `(N, H, W, 3)` in [0, 1]."""
+    from mobilevit_keras.data import image_extensions, load_images, open_source, take_images
 
-    wanted = preprocessing.at_size(side)
+    short_side = preprocessing.at_size(size).short_side
+    interpolation = preprocessing.interpolation
     if is_data_source(source):
+        wanted = types.SimpleNamespace(
+            short_side=short_side, crop_size=size, interpolation=interpolation
+        )
         images, skipped = take_images(open_source(source), split, wanted, count)
         if skipped.count:
             print(skipped)
@@ -107,10 +110,11 @@ def _read(
         raise FileNotFoundError(f"There is no image file or folder {path}.")
     paths = [path]
     if path.is_dir():
-        paths = sorted(file for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES)
+        suffixes = image_extensions()
+        paths = sorted(file for file in path.rglob("*") if file.suffix.lower() in suffixes)
     if not paths:
-        raise ValueError(f"The folder must hold JPEG, PNG, BMP or GIF images. Received: {path}.")
-    return load_images(_spread(paths, count), wanted.short_side, side, wanted.interpolation)
+        raise ValueError(f"The folder must hold images. Received: {path}.")
+    return load_images(_spread(paths, count), short_side, size, interpolation)
 
 
 def _spread(paths: list[Path], count: int) -> list[Path]:

@@ -1,95 +1,107 @@
-"""The files beside an exported model: class names, and what it is and how it was checked."""
+"""What an exported file says about itself, and the copies for people beside it."""
 
 import dataclasses
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mobilevit_keras.export.parity import Parity
-from mobilevit_keras.export.serving import INPUT_NAME, OUTPUT_NAME
-from mobilevit_keras.files import atomic_path
-from mobilevit_keras.models import MobileViTImageClassifier
+import keras
 
-LABELS_FILE = "labels.txt"
-
-
-def class_names(model: MobileViTImageClassifier) -> tuple[str, ...]:
-    """The model's class names; the classes' numbers where it has none."""
-    if model.class_names is None:
-        return tuple(str(index) for index in range(model.num_classes))
-    return model.class_names
-
-
-def write_labels(model: MobileViTImageClassifier, path: Path) -> None:
-    """Writes one class name a line, in the order of the outputs."""
-    lines = [" ".join(name.splitlines()) for name in class_names(model)]
-    path.write_text("\n".join(lines) + "\n", "utf-8")
+from mobilevit_keras.description import (
+    DESCRIPTION_FILE,
+    LABELS_FILE,
+    SCHEMA,
+    as_text,
+    compact,
+    read_description,
+    write_description,
+)
+from mobilevit_keras.export.metadata import label_files
+from mobilevit_keras.export.serving import INPUT_NAME
+from mobilevit_keras.models import VisionTask
+from mobilevit_keras.tasks import Comparison, Outputs, Task
+from mobilevit_keras.version import __version__
 
 
-def report_path(path: str | Path) -> Path:
-    """Where the report of an exported file or TF.js folder lies."""
-    path = Path(path)
-    return path / "report.json" if path.is_dir() else path.with_suffix(".report.json")
+def num_parameters(model: keras.Model) -> int:
+    """Parameters that training finds, those of frozen layers too; norms' statistics are none."""
+    return sum(
+        weight.shape.num_elements()
+        for layer in model._flatten_layers()
+        # What a layer declared; `trainable_weights` leaves all out where the layer is frozen.
+        for weight in layer._trainable_variables
+    )
 
 
 def describe(
-    model: MobileViTImageClassifier,
+    model: VisionTask,
+    task: Task,
     *,
-    file_format: str,
-    file: str,
     size: tuple[int, int],
     precision: str,
-    num_bytes: int,
-    parity: Parity,
+    answers: Outputs,
+    comparison: Comparison,
     input_type: str = "float32",
     **more: Any,
 ) -> dict[str, Any]:
-    """What is written into report.json.
+    """What a file says about itself; see `mobilevit_keras.description`.
 
     Args:
         model: The trained model.
-        file_format: "tflite" or "tfjs".
-        file: Name of the file or folder.
+        task: Its task.
         size: Height and width of the input.
         precision: See `export_tflite` and `export_tfjs`.
-        num_bytes: Size of the model's file or files.
-        parity: How far the answers lie from Keras's.
+        answers: What the file gave.
+        comparison: How far that lies from Keras's answers.
         input_type: "float32" or "uint8".
         **more: Further entries of one format.
     """
+    outputs = task.file_outputs(model)
+    labels = [output.labels for output in outputs if output.labels is not None]
     return {
-        "format": file_format,
-        "file": file,
-        "variant": model.backbone.variant,
-        "num_classes": model.num_classes,
-        "size": list(size),
+        "schema": SCHEMA,
+        "version": __version__,
+        "task": task.name,
+        "variant": model.variant,
         "precision": precision,
-        "bytes": num_bytes,
-        "parameters": sum(weight.shape.num_elements() for weight in model.trainable_weights),
-        "preprocessing": dataclasses.asdict(model.preprocessing.at_size(max(size))),
+        "size": list(size),
+        "preprocessing": dataclasses.asdict(model.preprocessing.at_size(size)),
         "input": {"name": INPUT_NAME, "dtype": input_type, "range": [0, 255]},
-        "output": {"name": OUTPUT_NAME, "dtype": "float32"},
-        "parity": parity.as_json(),
+        "outputs": [
+            {"name": out.name, "dtype": "float32", "shape": [1, *answers[out.name].shape[1:]]}
+            for out in outputs
+        ],
+        "class_names": list(labels[0]) if labels else None,
+        "parameters": num_parameters(model),
+        "parity": comparison.as_json() | {"summary": comparison.summary()},
         "accuracy": None,
         **more,
     }
 
 
-def write_report(report: dict[str, Any], path: Path) -> None:
-    """Writes a report as indented JSON."""
-    path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8")
+def archive_entries(model: VisionTask, task: Task, description: Mapping[str, Any]) -> dict:
+    """What follows a `.tflite` file's flatbuffer: class names and the description."""
+    return {
+        **label_files(task.file_outputs(model)),
+        DESCRIPTION_FILE: compact(description),
+    }
 
 
-def record_accuracy(path: str | Path, top1: float, top5: float, images: int) -> None:
-    """Adds a measured accuracy to the report of an exported file or TF.js folder.
+def write_copies(
+    model: VisionTask, task: Task, report: Mapping[str, Any], labels: Path | None, report_file: Path
+) -> None:
+    """Writes the copies for people: the report and, for a task with classes, their names."""
+    names = label_files(task.file_outputs(model)).get(LABELS_FILE)
+    if labels is not None and names is not None:
+        labels.write_bytes(names)
+    report_file.write_text(as_text(report), "utf-8")
+
+
+def record_accuracy(path: str | Path, accuracy: Mapping[str, float], images: int) -> None:
+    """Notes a measured accuracy in an exported file or TF.js folder, and in the report beside it.
 
     Raises:
-        FileNotFoundError: If there is no report beside it.
+        OSError: If it cannot be written.
+        ValueError: If the file says nothing about itself.
     """
-    target = report_path(path)
-    if not target.is_file():
-        raise FileNotFoundError(f"There is no report {target}.")
-    report = json.loads(target.read_text("utf-8"))
-    report["accuracy"] = {"top1": top1, "top5": top5, "images": images}
-    with atomic_path(target) as temporary:
-        write_report(report, temporary)
+    write_description(path, read_description(path) | {"accuracy": {**accuracy, "images": images}})

@@ -1,8 +1,8 @@
-"""What is exported: scaling, the folded model and softmax at one size, as a SavedModel."""
+"""What is exported: scaling, the folded model and its task's outputs at one size, a SavedModel."""
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import keras
@@ -12,11 +12,11 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from mobilevit_keras.layers.fake_quant import FLOAT_AGAIN, converted
 from mobilevit_keras.layers.forms import QUANTIZED
-from mobilevit_keras.models import MobileViTImageClassifier
+from mobilevit_keras.models import VisionTask
 from mobilevit_keras.paper import MINIMUM_SIZE
+from mobilevit_keras.tasks import Task
 
 INPUT_NAME = "image"
-OUTPUT_NAME = "probabilities"
 SIGNATURE = "serving_default"
 
 
@@ -34,51 +34,52 @@ def check_export_size(size: int | tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
-def as_float32(model: MobileViTImageClassifier) -> MobileViTImageClassifier:
+def as_float32(model: VisionTask) -> VisionTask:
     """Returns `model` itself, or its twin in float32 where it computes in lower precision."""
-    config = model.get_config()
-    if config["backbone"]["config"]["dtype"] == "float32":
+    if model.backbone.config["dtype"] == "float32":
         return model
-    backbone = {**config["backbone"]["config"], "dtype": "float32"}
-    twin = MobileViTImageClassifier.from_config(
-        {**config, "backbone": {**config["backbone"], "config": backbone}}
-    )
+    twin = model.rebuilt(dtype="float32")
     twin.set_weights(model.get_weights())
     return twin
 
 
-def keras_probabilities(
-    model: MobileViTImageClassifier, images: np.ndarray, batch_size: int = 8
-) -> np.ndarray:
-    """What the trained model answers, computed in float32.
+def keras_outputs(
+    model: VisionTask, task: Task, images: np.ndarray, batch_size: int = 8
+) -> dict[str, np.ndarray]:
+    """What a file of the trained model should answer, computed in float32.
 
     Args:
-        model: A classifier in any form.
+        model: A model in any form.
+        task: Its task.
         images: `(N, H, W, 3)`, 0..255.
         batch_size: Images at a time.
 
     Returns:
-        float32 `(N, K)`.
+        float32 arrays `(N, …)` by name.
     """
     model = as_float32(model)
     scaled = images.astype(np.float32) / 255.0
     parts = [
-        keras.ops.softmax(model(scaled[start : start + batch_size], training=False))
+        task.serve(model(scaled[start : start + batch_size], training=False))
         for start in range(0, len(scaled), batch_size)
     ]
-    return np.concatenate([keras.ops.convert_to_numpy(part) for part in parts])
+    return {
+        name: np.concatenate([keras.ops.convert_to_numpy(part[name]) for part in parts])
+        for name in parts[0]
+    }
 
 
 @contextlib.contextmanager
 def serving_directory(
-    deployed: MobileViTImageClassifier, size: tuple[int, int], scales: bool = True
+    deployed: VisionTask, task: Task, size: tuple[int, int], scales: bool = True
 ) -> Iterator[Path]:
     """Yields a SavedModel that lasts as long as the block.
 
-    It takes `image`, float32 `(1, H, W, 3)` in 0..255, and gives `probabilities`, `(1, K)`.
+    It takes `image`, float32 `(1, H, W, 3)` in 0..255, and gives the task's outputs by name.
 
     Args:
-        deployed: A classifier in the form "deployment" or "quantized".
+        deployed: A model in the form "deployment" or "quantized".
+        task: Its task.
         size: Height and width.
         scales: Whether 0..255 is scaled to [0, 1]. Without it [0, 1] is what the SavedModel takes,
             and the bytes of a uint8 input are that already: its grid has the step 1 / 255.
@@ -86,12 +87,14 @@ def serving_directory(
     Raises:
         OSError: If the temporary folder cannot be written.
     """
-    is_quantized = deployed.backbone.config["form"] == QUANTIZED
+    is_quantized = deployed.form == QUANTIZED
 
     def answer(image):
-        logits = deployed(image * (1.0 / 255.0) if scales else image, training=False)
-        # Of int8 logits softmax would be int8 too, and XNNPACK has none.
-        return tf.nn.softmax(logits * FLOAT_AGAIN if is_quantized else logits)
+        outputs = deployed(image * (1.0 / 255.0) if scales else image, training=False)
+        if is_quantized:
+            # Of int8 logits softmax would be int8 too, and XNNPACK has none.
+            outputs = tf.nest.map_structure(lambda values: values * FLOAT_AGAIN, outputs)
+        return task.serve(outputs)
 
     with tempfile.TemporaryDirectory(prefix="mobilevit_keras-") as name:
         directory = Path(name) / "serving"
@@ -101,25 +104,30 @@ def serving_directory(
 
 
 def save_serving(
-    answer: Callable[[tf.Tensor], tf.Tensor], size: tuple[int, int], directory: Path
+    answer: Callable[[tf.Tensor], Mapping[str, tf.Tensor]],
+    size: tuple[int, int],
+    directory: Path,
 ) -> None:
     """Saves a function of one image as a SavedModel with the names of an export.
 
     Args:
-        answer: Takes float32 `(1, H, W, 3)` in 0..255, gives `(1, K)`.
+        answer: Takes float32 `(1, H, W, 3)` in 0..255, gives outputs by name.
         size: Height and width.
         directory: The folder to write.
 
     Raises:
         OSError: If it cannot be written.
     """
-    # The batch is fixed to 1: delegates want static shapes and a phone classifies one image.
+    # The batch is fixed to 1: delegates want static shapes and a phone looks at one image.
     image = tf.TensorSpec((1, *size, 3), tf.float32, name=INPUT_NAME)
+    traced = tf.function(answer).get_concrete_function(image)
     # With its weights as constants the graph converts in half the time, and the TFLite converter
     # cannot leave them in the file as variables, which delegates refuse.
-    frozen = convert_variables_to_constants_v2(tf.function(answer).get_concrete_function(image))
+    frozen = convert_variables_to_constants_v2(traced)
+    # A frozen function answers with a list, in the order of the sorted names.
+    names = sorted(traced.structured_outputs)
     module = tf.Module()
-    module.serve = tf.function(lambda image: {OUTPUT_NAME: frozen(image)[0]})
+    module.serve = tf.function(lambda image: dict(zip(names, frozen(image), strict=True)))
     try:
         tf.saved_model.save(
             module,

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mobilevit_keras.export.errors import CheckError
 from mobilevit_keras.export.tflite_runner import open_interpreter
+from mobilevit_keras.tasks import CheckError
 
 MAXIMUM_RANK = 4
 """GPU delegates refuse tensors with more dimensions."""
@@ -87,7 +87,7 @@ def inspect_tflite(path: str | Path) -> Structure:
         operations=dict(sorted(collections.Counter(names).items())),
         max_rank=max(len(tensor["shape"]) for tensor in tensors.values()),
         high_rank_tensors=tuple(high_rank),
-        foreign_operations=tuple(sorted({n for n in names if n.startswith(("Flex", "CUSTOM"))})),
+        foreign_operations=foreign_operations(names),
         xnnpack_partitions=partitions,
         left_operations=left,
         multiply_adds=products,
@@ -95,6 +95,18 @@ def inspect_tflite(path: str | Path) -> Structure:
         int8_share=int8_products / products if products else 0.0,
         float_convolutions=tuple(in_float),
     )
+
+
+def foreign_operations(names: Collection[str]) -> tuple[str, ...]:
+    """The operations that not every TFLite runtime has; a custom one goes by its own name.
+
+    >>> foreign_operations(["CONV_2D", "FlexErf", "TFLite_Detection_PostProcess"])
+    ('FlexErf', 'TFLite_Detection_PostProcess')
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    builtin = {name for name in dir(schema.BuiltinOperator) if not name.startswith("_")}
+    return tuple(sorted(set(names) - (builtin - {"CUSTOM", "DELEGATE"})))
 
 
 def _multiply_adds(node: dict, tensors: dict[int, dict]) -> int:

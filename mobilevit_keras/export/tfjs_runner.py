@@ -7,13 +7,13 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
-from mobilevit_keras.export.results import Results, check_images
+from mobilevit_keras.export.results import Results, check_images, concatenate
 from mobilevit_keras.files import atomic_directory
 
 BACKENDS = ("wasm", "cpu")
@@ -73,11 +73,11 @@ def _check_node() -> None:
 
 
 def tfjs_input_size(directory: str | Path) -> tuple[int, int]:
-    """Returns height and width that a TF.js model takes.
+    """Height and width of the images that an exported model takes.
 
     Raises:
-        FileNotFoundError: If the folder holds no model.json.
-        ValueError: If model.json is not an exported classifier's.
+        FileNotFoundError: If the folder holds no model.
+        ValueError: If it is no export.
     """
     path = Path(directory) / "model.json"
     if not path.is_file():
@@ -86,19 +86,18 @@ def tfjs_input_size(directory: str | Path) -> tuple[int, int]:
         (entry,) = json.loads(path.read_text("utf-8"))["signature"]["inputs"].values()
         _, height, width, _ = (int(side["size"]) for side in entry["tensorShape"]["dim"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"An exported classifier is needed. Received: {path}.") from error
+        raise ValueError(f"An exported model is needed. Received: {path}.") from error
     return height, width
 
 
 def run_tfjs(
     directory: str | Path, images: np.ndarray | Iterable[np.ndarray], backend: str = "wasm"
 ) -> Results:
-    """Runs an exported classifier on images, one after another, in one Node.js process.
+    """Runs an exported model on images, one after another, in one Node.js process.
 
     Args:
         directory: The TF.js model's folder.
-        images: `(N, H, W, 3)`, RGB, 0..255, or an iterable of such batches, which are passed on
-            without being held.
+        images: `(N, H, W, 3)`, RGB, 0..255, or an iterable of such batches.
         backend: "wasm", as in the browser application, or "cpu".
 
     Raises:
@@ -107,38 +106,57 @@ def run_tfjs(
         OSError: If Node.js or the packages are missing.
         RuntimeError: If the model does not run.
     """
+    batches = [images] if isinstance(images, np.ndarray) else images
+    return concatenate(iterate_tfjs(directory, batches, backend))
+
+
+def iterate_tfjs(
+    directory: str | Path, batches: Iterable[np.ndarray], backend: str = "wasm"
+) -> Iterator[Results]:
+    """The same for one batch after another; none is held."""
     if backend not in BACKENDS:
         raise ValueError(f"`backend` must be one of {BACKENDS}. Received: {backend!r}.")
     size = tfjs_input_size(directory)
     runtime = prepare_tfjs_runtime()
-    batches = [images] if isinstance(images, np.ndarray) else images
-    with tempfile.TemporaryDirectory(prefix="mobilevit_keras-") as temporary:
-        output = Path(temporary) / "probabilities"
-        with open(Path(temporary) / "errors", "w+", encoding="utf-8") as errors:
-            process = subprocess.Popen(
-                ["node", runtime / "run.mjs", Path(directory).resolve(), output, backend],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-            )
-            with process:
-                try:
-                    for batch in batches:
-                        process.stdin.write(check_images(batch, *size).astype("<f4").tobytes())
-                    printed, _ = process.communicate()
-                except BrokenPipeError:
-                    # Node.js ended early; its own message says why.
-                    printed = b""
-                except BaseException:
-                    process.kill()
-                    raise
-            errors.seek(0)
-            if process.returncode:
-                # Node.js prints the line of code, the error and then the calls that led there.
-                lines = [line for line in errors.read().splitlines() if "Error: " in line]
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
+        process = subprocess.Popen(
+            ["node", runtime / "run.mjs", Path(directory).resolve(), backend],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        )
+        with process:
+            try:
+                for batch in batches:
+                    images = check_images(batch, *size).astype("<f4")
+                    yield concatenate(_infer(process, image) for image in images)
+            except (BrokenPipeError, EOFError) as error:
+                # Node.js ended early; its own message says why.
+                process.wait()
+                errors.seek(0)
                 raise RuntimeError(
-                    f"The TF.js model in {directory} does not run: {(lines or ['no reason'])[0]}"
-                )
-        milliseconds = np.array(json.loads(printed.splitlines()[-1])["milliseconds"])
-        probabilities = np.fromfile(output, "<f4").reshape(max(1, len(milliseconds)), -1)
-    return Results(probabilities[: len(milliseconds)], milliseconds)
+                    f"The TF.js model in {directory} does not run: {_reason(errors.read())}"
+                ) from error
+            finally:
+                # Also where the caller takes no more: the process would wait for images.
+                process.kill()
+
+
+def _infer(process: subprocess.Popen, image: np.ndarray) -> Results:
+    """Sends one image and reads what the model answers; see run.mjs."""
+    process.stdin.write(image.tobytes())
+    process.stdin.flush()
+    line = process.stdout.readline()
+    if not line:
+        raise EOFError
+    head = json.loads(line)
+    outputs = {}
+    for name, shape in head["outputs"].items():
+        content = process.stdout.read(4 * int(np.prod(shape)))
+        outputs[name] = np.frombuffer(content, "<f4").reshape(shape)
+    return Results(outputs, np.array([head["milliseconds"]]))
+
+
+def _reason(printed: str) -> str:
+    # Node.js prints the line of code, the error and then the calls that led there.
+    return next((line for line in printed.splitlines() if "Error: " in line), "no reason")

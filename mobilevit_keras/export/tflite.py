@@ -1,4 +1,4 @@
-"""From a trained classifier to a checked `.tflite` file."""
+"""From a trained model to a checked `.tflite` file."""
 
 import contextlib
 import dataclasses
@@ -8,34 +8,24 @@ from typing import Any
 
 import numpy as np
 
+from mobilevit_keras.description import labels_path, report_path, write_archive
 from mobilevit_keras.export.check_images import (
     open_calibration_images,
     open_check_images,
     source_name,
 )
 from mobilevit_keras.export.conversion import convert
-from mobilevit_keras.export.metadata import add_metadata
-from mobilevit_keras.export.parity import Bound, check_parity, compare
-from mobilevit_keras.export.report import (
-    LABELS_FILE,
-    class_names,
-    describe,
-    report_path,
-    write_labels,
-    write_report,
-)
-from mobilevit_keras.export.serving import (
-    check_export_size,
-    keras_probabilities,
-    serving_directory,
-)
+from mobilevit_keras.export.metadata import add_metadata, label_files
+from mobilevit_keras.export.report import archive_entries, describe, write_copies
+from mobilevit_keras.export.serving import check_export_size, keras_outputs, serving_directory
 from mobilevit_keras.export.structure import check_structure, inspect_tflite
 from mobilevit_keras.export.tflite_runner import run_tflite
 from mobilevit_keras.files import atomic_path
 from mobilevit_keras.layers import QUANTIZED, TRAINING
-from mobilevit_keras.models import MobileViTImageClassifier
+from mobilevit_keras.models import VisionTask
 from mobilevit_keras.quantization import fold, quantize_aware, settle_ranges
 from mobilevit_keras.quantization.fold import check_model, check_size
+from mobilevit_keras.tasks import task_of
 
 INPUT_TYPES = ("float32", "uint8")
 
@@ -46,33 +36,29 @@ class _Precision:
 
     Attributes:
         weights_type: See `conversion.tflite`.
-        bound: How far the file's answers may lie from those of its Keras model; None where they
-            are only measured.
         max_partitions: The most XNNPACK partitions; None where they are only counted.
         is_int8: Whether every convolution and dense layer must compute in int8.
         calibrates: Whether a float model needs calibration images.
     """
 
     weights_type: str
-    bound: Bound | None
     max_partitions: int | None = 1
     is_int8: bool = False
     calibrates: bool = False
 
 
 TFLITE_PRECISIONS = {
-    "float32": _Precision("float32", Bound(1e-3)),
-    "float16": _Precision("float16", Bound(1e-2)),
+    "float32": _Precision("float32"),
+    "float16": _Precision("float16"),
     # Activations are rounded to int8 within each operation, by the range of each image.
-    "dynamic": _Precision("int8", Bound(0.2)),
-    "int8": _Precision("int8", Bound(0.1, 0.995), is_int8=True, calibrates=True),
-    # No bound: what it loses is known before, and printed.
-    "int8_full": _Precision("int8", None, max_partitions=None, is_int8=True, calibrates=True),
+    "dynamic": _Precision("int8"),
+    "int8": _Precision("int8", is_int8=True, calibrates=True),
+    "int8_full": _Precision("int8", max_partitions=None, is_int8=True, calibrates=True),
 }
 
 
 def export_tflite(
-    model: MobileViTImageClassifier,
+    model: VisionTask,
     path: str | Path,
     size: int | tuple[int, int],
     precision: str = "float32",
@@ -80,15 +66,17 @@ def export_tflite(
     calibration: str | Path | np.ndarray | None = None,
     input_type: str = "float32",
 ) -> dict[str, Any]:
-    """Writes a `.tflite` file, with `labels.txt` and a report beside it.
+    """Writes a `.tflite` file that says what it is, with copies of that for people beside it.
 
-    The file takes `image`, RGB 0..255 of shape `(1, H, W, 3)`, and gives `probabilities`, `(1, K)`.
-    It is run and compared before it gets its name; nothing is left where it differs. Float files
-    are compared with `model`, an int8 file with the fake-quantized model that it was made from.
+    The file takes `image`, RGB 0..255 of shape `(1, H, W, 3)`, and gives its task's outputs:
+    `probabilities`, `(1, K)`, of a classifier. Class names, preprocessing and all else that a
+    client needs are in it; NAME.labels.txt and NAME.report.json hold them too. It is run and
+    compared before it gets its name; nothing is left where it differs. Float files are compared
+    with `model`, an int8 file with the fake-quantized model that it was made from.
 
     Args:
-        model: A trained classifier, or a quantization-aware one for "int8".
-        path: The file to write.
+        model: A trained model, or a quantization-aware one for "int8".
+        path: The file to write, NAME.tflite.
         size: Side of the square input, or (height, width).
         precision: "float32"; "float16"; "dynamic", int8 weights; "int8", int8 convolutions and
             dense layers and the rest in float; "int8_full", all of it.
@@ -106,14 +94,21 @@ def export_tflite(
         CheckError: If the file does not agree with Keras or a runtime would not take it.
     """
     path, size = Path(path), check_export_size(size)
+    if path.suffix != ".tflite":
+        # Whoever mistypes an argument must not lose a trained model or a photograph.
+        raise ValueError(f"The file to write must end in .tflite. Received: {path}.")
     if path.is_dir():
         raise IsADirectoryError(f"A file name is needed. Received: the folder {path}.")
     chosen = _check_arguments(model, size, precision, calibration, input_type)
+    task = task_of(model)
     check_images = open_check_images(images, *size, model.preprocessing)
     with contextlib.ExitStack() as stack:
-        temporary = stack.enter_context(atomic_path(path))
-        labels = stack.enter_context(atomic_path(path.parent / LABELS_FILE))
+        labels = None
+        if label_files(task.file_outputs(model)):
+            labels = stack.enter_context(atomic_path(labels_path(path)))
         report_file = stack.enter_context(atomic_path(report_path(path)))
+        # The last to be entered is the first to get its name: the file, then its copies.
+        temporary = stack.enter_context(atomic_path(path))
         calibration_images = None
         if calibration is not None:
             calibration_images = open_calibration_images(calibration, *size, model.preprocessing)
@@ -124,39 +119,43 @@ def export_tflite(
                 "calibration": calibration_file,
                 "input_type": input_type,
             }
-            with serving_directory(deployed, size, input_type == "float32") as saved_model:
+            with serving_directory(deployed, task, size, input_type == "float32") as saved_model:
                 convert("tflite", saved_model, temporary, options)
-        temporary.write_bytes(
-            add_metadata(temporary.read_bytes(), class_names(model), model.backbone.variant)
+        content = add_metadata(
+            temporary.read_bytes(), task.file_outputs(model), model.variant, f"Image {task.name}"
         )
+        temporary.write_bytes(content)
         structure = inspect_tflite(temporary)
         # The step from uint8 to int8 at the input is TFLite's own.
         may_leave = ("QUANTIZE",) if input_type == "uint8" else ()
         check_structure(structure, chosen.max_partitions, chosen.is_int8, may_leave)
-        answers = run_tflite(temporary, check_images).probabilities
-        is_twin = deployed.backbone.config["form"] == QUANTIZED
-        reference = deployed if is_twin else model
-        parity = compare(keras_probabilities(reference, check_images), answers)
-        if chosen.bound is not None:
-            check_parity(parity, chosen.bound)
+        answers = run_tflite(temporary, check_images).outputs
+        reference = deployed if deployed.form == QUANTIZED else model
+        comparison = task.compare(keras_outputs(reference, task, check_images), answers)
+        comparison.check("tflite", precision)
         more: dict[str, Any] = {"structure": structure.summary()}
         if chosen.calibrates and calibration_images is not None:
-            trained = compare(keras_probabilities(model, check_images), answers)
-            more["float_parity"] = trained.as_json()
+            trained = task.compare(keras_outputs(model, task, check_images), answers)
+            more["float_parity"] = trained.as_json() | {"summary": trained.summary()}
             more["calibration_images"] = len(calibration_images)
-        write_labels(model, labels)
-        report = describe(
+        description = describe(
             model,
-            file_format="tflite",
-            file=path.name,
+            task,
             size=size,
             precision=precision,
-            num_bytes=temporary.stat().st_size,
-            parity=parity,
+            answers=answers,
+            comparison=comparison,
             input_type=input_type,
             **more,
         )
-        write_report(report, report_file)
+        write_archive(temporary, archive_entries(model, task, description))
+        report = {
+            "format": "tflite",
+            "file": path.name,
+            "bytes": temporary.stat().st_size,
+            **description,
+        }
+        write_copies(model, task, report, labels, report_file)
     return report
 
 
@@ -171,7 +170,7 @@ def _check_arguments(model, size, precision, calibration, input_type) -> _Precis
     chosen = TFLITE_PRECISIONS[precision]
     check_model(model, TRAINING, QUANTIZED)
     check_size(model, *size)
-    is_aware = model.backbone.config["form"] == QUANTIZED
+    is_aware = model.form == QUANTIZED
     if is_aware and precision != "int8":
         raise ValueError(
             f'A quantization-aware model converts to "int8" only. Received: {precision!r}.'
@@ -190,10 +189,13 @@ def _check_arguments(model, size, precision, calibration, input_type) -> _Precis
     return chosen
 
 
-def _deployed(model, precision: str, calibration_images) -> MobileViTImageClassifier:
-    if model.backbone.config["form"] == QUANTIZED:
-        settle_ranges(model)
-        return model
+def _deployed(model, precision: str, calibration_images) -> VisionTask:
+    if model.form == QUANTIZED:
+        # A twin's twin: the caller's ranges may still move in training.
+        twin = model.rebuilt()
+        twin.set_weights(model.get_weights())
+        settle_ranges(twin)
+        return twin
     if precision == "int8":
         return quantize_aware(model, calibration_images / 255.0)
     return fold(model)

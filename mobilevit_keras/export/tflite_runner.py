@@ -1,11 +1,12 @@
 """Runs `.tflite` files as a phone's CPU does: the LiteRT interpreter with XNNPACK."""
 
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from mobilevit_keras.export.results import Results, check_images
+from mobilevit_keras.export.results import Results, check_images, concatenate
 
 
 def open_interpreter(path: str | Path, num_threads: int = 1, use_xnnpack: bool = True):
@@ -43,7 +44,7 @@ def open_interpreter(path: str | Path, num_threads: int = 1, use_xnnpack: bool =
 
 
 def run_tflite(path: str | Path, images: np.ndarray, num_threads: int = 1) -> Results:
-    """Runs an exported classifier on images, one after another.
+    """Runs an exported model on images, one after another.
 
     Args:
         path: The `.tflite` file.
@@ -54,19 +55,41 @@ def run_tflite(path: str | Path, images: np.ndarray, num_threads: int = 1) -> Re
         FileNotFoundError: If there is no such file.
         ValueError: If the file is no TFLite model or takes images of another size.
     """
+    return concatenate(iterate_tflite(path, [images], num_threads))
+
+
+def iterate_tflite(
+    path: str | Path, batches: Iterable[np.ndarray], num_threads: int = 1
+) -> Iterator[Results]:
+    """The same for one batch after another, with one interpreter."""
     interpreter = open_interpreter(path, num_threads)
-    (entry,), (exit_,) = interpreter.get_input_details(), interpreter.get_output_details()
-    check_images(images, *entry["shape"][1:3])
-    if np.issubdtype(entry["dtype"], np.integer):
-        images = np.rint(images)
-    outputs, milliseconds = [], []
-    for image in images:
-        interpreter.set_tensor(entry["index"], image[None].astype(entry["dtype"]))
-        start = time.perf_counter()
-        interpreter.invoke()
-        milliseconds.append(1000.0 * (time.perf_counter() - start))
-        outputs.append(interpreter.get_tensor(exit_["index"])[0])
-    return Results(np.stack(outputs).astype(np.float32), np.array(milliseconds))
+    (entry,) = interpreter.get_input_details()
+    exits = _outputs_by_name(interpreter)
+    for images in batches:
+        check_images(images, *entry["shape"][1:3])
+        if np.issubdtype(entry["dtype"], np.integer):
+            images = np.rint(images)
+        outputs, milliseconds = {name: [] for name in exits}, []
+        for image in images:
+            interpreter.set_tensor(entry["index"], image[None].astype(entry["dtype"]))
+            start = time.perf_counter()
+            interpreter.invoke()
+            milliseconds.append(1000.0 * (time.perf_counter() - start))
+            for name, index in exits.items():
+                outputs[name].append(interpreter.get_tensor(index)[0])
+        yield Results(
+            {name: np.stack(values).astype(np.float32) for name, values in outputs.items()},
+            np.array(milliseconds),
+        )
+
+
+def _outputs_by_name(interpreter) -> dict[str, int]:
+    """Index of each output by its name in the signature; by the tensor's without a signature."""
+    signatures = interpreter.get_signature_list()
+    if len(signatures) == 1:
+        details = interpreter.get_signature_runner(*signatures).get_output_details()
+        return {name: detail["index"] for name, detail in details.items()}
+    return {detail["name"]: detail["index"] for detail in interpreter.get_output_details()}
 
 
 def export_size(path: str | Path) -> tuple[int, int]:

@@ -1,5 +1,5 @@
 """From image files to class names."""
 
-from mobilevit_keras.inference.predict_images import predict_images
+from mobilevit_keras.inference.predict_images import iterate_predictions, predict_images
 
-__all__ = ["predict_images"]
+__all__ = ["iterate_predictions", "predict_images"]

@@ -1,48 +1,81 @@
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import keras
 import numpy as np
-from keras import ops
 
 from mobilevit_keras.data import load_images
-from mobilevit_keras.models import MobileViTImageClassifier
+from mobilevit_keras.models import VisionTask
+from mobilevit_keras.tasks import task_of
+
+Answer = tuple[Path, list]
+"""A file's path and what the model answers: of a classifier `(class name, probability)` pairs, most
+probable first."""
 
 
 def predict_images(
-    model: MobileViTImageClassifier,
+    model: VisionTask,
     paths: Iterable[str | Path],
     batch_size: int = 32,
     top: int = 5,
-) -> list[tuple[Path, list[tuple[str, float]]]]:
-    """Classifies image files, prepared as the model's weights want it.
+    unreadable: Callable[[Path, Exception], None] | None = None,
+) -> list[Answer]:
+    """Answers for image files, prepared as the model's weights want it.
 
     Args:
-        model: A classifier; without class names the classes are called "0", "1" and so on.
+        model: A trained model; without class names the classes are called "0", "1" and so on.
         paths: Image files.
         batch_size: Images at once.
-        top: Number of the most probable classes to answer with; no more than there are.
+        top: Number of the most probable answers; no more than there are.
+        unreadable: Told of each file that cannot be read and why; it is left out. Without it the
+            first one is an error.
 
     Returns:
-        For each file in the given order its path and `(class name, probability)` pairs, most
-        probable first.
+        An `Answer` for each file in the given order.
 
     Raises:
         ValueError: If a file is no image, or a number is not positive.
         OSError: If a file cannot be read.
     """
+    return list(iterate_predictions(model, paths, batch_size, top, unreadable))
+
+
+def iterate_predictions(
+    model: VisionTask,
+    paths: Iterable[str | Path],
+    batch_size: int = 32,
+    top: int = 5,
+    unreadable: Callable[[Path, Exception], None] | None = None,
+) -> Iterator[Answer]:
+    """The same one batch after another; see `predict_images`."""
     if batch_size < 1 or top < 1:
         raise ValueError(
             f"`batch_size` and `top` must be positive. Received: {batch_size} and {top}."
         )
-    names = model.class_names or [str(index) for index in range(model.num_classes)]
-    wanted = model.preprocessing
+    task = task_of(model)
     paths = [Path(path) for path in paths]
-    answers = []
     for start in range(0, len(paths), batch_size):
-        batch = paths[start : start + batch_size]
-        images = load_images(batch, wanted.short_side, wanted.crop_size, wanted.interpolation)
-        probabilities = np.asarray(ops.softmax(model(images, training=False)))
-        for path, row in zip(batch, probabilities, strict=True):
-            best = np.argsort(-row, kind="stable")[:top]
-            answers.append((path, [(names[index], float(row[index])) for index in best]))
-    return answers
+        read = list(_read(model, paths[start : start + batch_size], unreadable))
+        if not read:
+            continue
+        images = np.stack([image for _, image in read])
+        outputs = task.serve(model(images, training=False))
+        arrays = {name: keras.ops.convert_to_numpy(values) for name, values in outputs.items()}
+        answers = task.answers(arrays, model.class_names, top)
+        yield from zip((path for path, _ in read), answers, strict=True)
+
+
+def _read(model, paths: list[Path], unreadable) -> Iterator[tuple[Path, np.ndarray]]:
+    """The files that can be read, as the model takes them."""
+    wanted = model.preprocessing
+    for path in paths:
+        try:
+            (image,) = load_images(
+                [path], wanted.short_side, wanted.crop_size, wanted.interpolation
+            )
+        except (OSError, ValueError) as error:
+            if unreadable is None:
+                raise
+            unreadable(path, error)
+        else:
+            yield path, image

@@ -9,6 +9,8 @@ INTERPOLATIONS = ("bilinear", "bicubic")
 class Preprocessing:
     """Evaluation preprocessing: resize the short side, crop the centre, scale to [0, 1], RGB.
 
+    For a crop of unequal sides see `at_size`.
+
     Attributes:
         short_side: Pixels of the shorter side after the resize.
         crop_size: Side of the square centre crop, in pixels.
@@ -34,7 +36,13 @@ class Preprocessing:
                 f"Received: {self.interpolation!r}."
             )
 
-    def at_size(self, size: int) -> "Preprocessing":
-        """The same for another crop: the short side keeps its proportion to it."""
-        short_side = max(size, round(self.short_side * size / self.crop_size))
-        return dataclasses.replace(self, short_side=short_side, crop_size=size)
+    def at_size(self, size: int | tuple[int, int]) -> "Preprocessing":
+        """The same for another crop: the short side keeps its proportion to it.
+
+        Args:
+            size: Side of the crop, or its height and width. Of unequal sides the shorter one is
+                `crop_size`, and `short_side` what it is cut from.
+        """
+        side = size if isinstance(size, int) else min(size)
+        short_side = max(side, round(self.short_side * side / self.crop_size))
+        return dataclasses.replace(self, short_side=short_side, crop_size=side)

@@ -9,6 +9,7 @@ from keras import ops
 
 from mobilevit_keras.metrics import CrossEntropy, TopAccuracy
 from mobilevit_keras.models import MobileViTImageClassifier, VisionTask
+from mobilevit_keras.tasks.probabilities import ProbabilityComparison
 from mobilevit_keras.tasks.task import FileOutput, Meter, Outputs, Task
 
 OUTPUT_NAME = "probabilities"
@@ -94,8 +95,8 @@ class Classification(Task):
     def file_outputs(self, model: VisionTask) -> list[FileOutput]:
         return [FileOutput(OUTPUT_NAME, "Probability of each class", class_names_of(model))]
 
-    def compare(self, expected: Outputs, actual: Outputs):
-        raise NotImplementedError
+    def compare(self, expected: Outputs, actual: Outputs) -> ProbabilityComparison:
+        return ProbabilityComparison(expected[OUTPUT_NAME], actual[OUTPUT_NAME])
 
     def meter(self, class_names: Sequence[str] | None) -> AccuracyMeter:
         return AccuracyMeter()

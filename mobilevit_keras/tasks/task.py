@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from mobilevit_keras.models import VisionTask
+from mobilevit_keras.tasks.errors import CheckError
 
 Outputs = Mapping[str, np.ndarray]
 """What a file answers to N images: arrays `(N, …)` by the names of its outputs."""
@@ -51,6 +52,12 @@ class Comparison(abc.ABC):
             file_format: "tflite" or "tfjs".
             precision: How the file's numbers are stored.
         """
+
+    def check(self, file_format: str, precision: str) -> None:
+        """Raises CheckError where the file is wrong; see `problem`."""
+        problem = self.problem(file_format, precision)
+        if problem is not None:
+            raise CheckError(problem)
 
 
 class Meter(abc.ABC):
@@ -127,6 +134,14 @@ class Task(abc.ABC):
         """
 
     # Evaluation, drawing and answers
+
+    def prepare_evaluation(self, source) -> Callable | None:
+        """Graph code from a batch of (images, targets) to what `meter` takes; None changes nothing.
+
+        Args:
+            source: Where the images come from.
+        """
+        return None
 
     @abc.abstractmethod
     def meter(self, class_names: Sequence[str] | None) -> Meter:

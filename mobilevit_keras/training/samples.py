@@ -1,5 +1,6 @@
 """A few validation images beside the model, for checks of exports and for the demonstration."""
 
+import re
 from pathlib import Path
 
 from mobilevit_keras.data import Source
@@ -28,7 +29,7 @@ def write_samples(source: Source, directory: str | Path) -> list[Path]:
     has_label = "label" in source.fields
     per_class = dict.fromkeys(range(len(source.class_names)), 0)
     names = []
-    with atomic_directory(directory) as temporary:
+    with atomic_directory(directory, unmarked=_earlier_samples) as temporary:
         # A fixed shuffle, because folders store one class after the other.
         for record in source.examples("validation", shuffle_seed=0):
             name = f"{len(names):02d}"
@@ -46,6 +47,11 @@ def write_samples(source: Source, directory: str | Path) -> list[Path]:
             if len(names) == MAXIMUM_SAMPLES or min(per_class.values()) == SAMPLES_PER_CLASS:
                 break
     return [Path(directory) / name for name in names]
+
+
+def _earlier_samples(directory: Path) -> list[str]:
+    """Files that versions without marks wrote."""
+    return [path.name for path in directory.iterdir() if re.fullmatch(r"\d\d_.*\.\w+", path.name)]
 
 
 def _extension(contents: bytes) -> str:

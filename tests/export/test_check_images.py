@@ -26,17 +26,32 @@ def test_folder_file_and_array(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     for name in ("b.png", "a.png"):
         Image.fromarray(pixels).save(tmp_path / name)
-    for source in (tmp_path, str(tmp_path / "a.png"), pixels[None].astype(np.float32)):
+    for source, count in (
+        (tmp_path, 2 + 8),
+        (str(tmp_path / "a.png"), 1 + 8),
+        (pixels[None].astype(np.float32), 1),
+    ):
         images = open_check_images(source, 64, 64, PREPROCESSING)
         np.testing.assert_allclose(images[0], pixels, atol=1e-3)
-    assert len(open_check_images(tmp_path, 64, 64, PREPROCESSING)) == 2
-    assert len(open_check_images(tmp_path, 64, 64, PREPROCESSING, count=1)) == 1
+        assert len(images) == count
+    # A person's images may be grey; some are always coloured.
+    np.testing.assert_array_equal(
+        open_check_images(tmp_path, 64, 64, PREPROCESSING)[2:], generated_images(64, 64)
+    )
+    assert len(open_check_images(tmp_path, 64, 64, PREPROCESSING, count=9)) == 9
+
+
+def test_unequal_sides_are_cropped_as_in_evaluation(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 96, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    preprocessing = Preprocessing(short_side=64, crop_size=64)
+    np.testing.assert_allclose(
+        open_check_images(tmp_path, 48, 80, preprocessing)[0], pixels[:, 8:88], atol=1e-3
+    )
 
 
 def test_refusals(tmp_path):
     with pytest.raises(ValueError, match="must hold JPEG"):
         open_check_images(tmp_path, 64, 64, PREPROCESSING)
-    with pytest.raises(ValueError, match="cropped to squares"):
-        open_check_images(tmp_path, 64, 96, PREPROCESSING)
     with pytest.raises(ValueError, match="Images must be"):
         open_check_images(np.zeros((0, 64, 64, 3)), 64, 64, PREPROCESSING)

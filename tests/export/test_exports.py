@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
+from mobilevit_keras.description import labels_path, read_description, report_path
 from mobilevit_keras.export import (
     CheckError,
     export_tfjs,
@@ -16,23 +17,26 @@ from mobilevit_keras.export import (
     tfjs,
     tflite,
 )
-from mobilevit_keras.export.check_images import generated_images
-from mobilevit_keras.export.report import record_accuracy, report_path
-from mobilevit_keras.export.serving import keras_probabilities
-from tests.tiny import build_tiny
+from mobilevit_keras.export.report import num_parameters, record_accuracy
+from mobilevit_keras.export.serving import keras_outputs
+from mobilevit_keras.files import MARK_FILE
+from mobilevit_keras.tasks import get_task
+from tests.export.wrong_files import wrong_answers
+from tests.tiny import build_tiny, coloured_images, load_tiny, tell_images_apart
 
 SIZE = (64, 96)
 NAMES = ("eins", "zwei", "drei")
+TASK = get_task("classification")
 
 
 @pytest.fixture(scope="module")
 def model():
-    return build_tiny(class_names=NAMES)
+    return load_tiny(class_names=NAMES)
 
 
 @pytest.fixture(scope="module")
 def images():
-    return generated_images(*SIZE)
+    return coloured_images(8, *SIZE, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -47,17 +51,38 @@ def exports(model, images, tmp_path_factory):
     return folder, reports
 
 
+def probabilities(path, images):
+    run = run_tfjs if path.is_dir() else run_tflite
+    return run(path, images).outputs["probabilities"]
+
+
 def test_answers_are_those_of_keras(model, images, exports):
     folder, _ = exports
-    expected = keras_probabilities(model, images)
-    for name, tolerance in (("model.tflite", 1e-4), ("half.tflite", 1e-2)):
-        answer = run_tflite(folder / name, images).probabilities
-        np.testing.assert_allclose(answer, expected, atol=tolerance)
-    for backend in ("wasm", "cpu"):
-        answer = run_tfjs(folder / "tfjs", images, backend).probabilities
-        np.testing.assert_allclose(answer, expected, atol=1e-4)
-    answer = run_tfjs(folder / "tfjs_uint8", images).probabilities
-    np.testing.assert_allclose(answer, expected, atol=0.1)
+    expected = keras_outputs(model, TASK, images)["probabilities"]
+    assert np.ptp(expected, axis=0).min() > 0.1
+    for name, tolerance in (("model.tflite", 1e-4), ("half.tflite", 1e-2), ("tfjs", 1e-4)):
+        np.testing.assert_allclose(probabilities(folder / name, images), expected, atol=tolerance)
+    answer = run_tfjs(folder / "tfjs", [images[:3], images[3:]], "cpu").outputs["probabilities"]
+    np.testing.assert_allclose(answer, expected, atol=1e-4)
+    np.testing.assert_allclose(probabilities(folder / "tfjs_uint8", images), expected, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        ("model.tflite", "float32"),
+        ("half.tflite", "float16"),
+        ("tfjs", "float32"),
+        ("tfjs_uint8", "uint8"),
+    ],
+)
+def test_a_wrong_file_is_found_out(model, images, exports, name, precision):
+    path = exports[0] / name
+    expected = keras_outputs(model, TASK, images)
+    key = ("tfjs" if path.is_dir() else "tflite", precision)
+    for fault, answers in wrong_answers(lambda x: probabilities(path, x), images):
+        comparison = TASK.compare(expected, {"probabilities": answers})
+        assert comparison.problem(*key) is not None, fault
 
 
 def test_reports_hold_what_was_measured(model, exports):
@@ -65,16 +90,52 @@ def test_reports_hold_what_was_measured(model, exports):
     for name, report in reports.items():
         assert json.loads(report_path(folder / name).read_text("utf-8")) == report
         assert report["size"] == list(SIZE)
-        assert report["num_classes"] == 3
+        assert report["class_names"] == list(NAMES)
         assert report["variant"] == "custom"
         assert report["parameters"] == sum(np.prod(w.shape) for w in model.trainable_weights)
         assert report["parity"]["images"] == 8
+        assert report["parity"]["differing_images"] == 8
         assert report["parity"]["top1_agreement"] == 1.0
         assert report["accuracy"] is None
     assert reports["model.tflite"]["bytes"] == (folder / "model.tflite").stat().st_size
     assert reports["half.tflite"]["bytes"] < 0.8 * reports["model.tflite"]["bytes"]
     assert reports["model.tflite"]["structure"]["xnnpack_partitions"] == 1
     assert reports["model.tflite"]["structure"]["max_rank"] == 4
+
+
+def test_files_say_what_they_are(exports):
+    folder, reports = exports
+    for name, report in reports.items():
+        description = read_description(folder / name)
+        assert description == {k: report[k] for k in report.keys() - {"format", "file", "bytes"}}
+        assert description["task"] == "classification"
+        assert description["preprocessing"] == {
+            "short_side": 72,
+            "crop_size": 64,
+            "interpolation": "bilinear",
+        }
+        assert description["outputs"] == [
+            {"name": "probabilities", "dtype": "float32", "shape": [1, 3]}
+        ]
+
+
+def test_a_second_model_changes_nothing_for_the_first(exports, images, tmp_path):
+    shutil.copy(exports[0] / "model.tflite", tmp_path / "first.tflite")
+    shutil.copy(exports[0] / "model.labels.txt", tmp_path / "first.labels.txt")
+    before = (tmp_path / "first.tflite").read_bytes()
+    other = tell_images_apart(build_tiny(4, class_names=("a", "b", "c", "d")))
+    export_tflite(other, tmp_path / "second.tflite", SIZE, images=images)
+    assert (tmp_path / "first.tflite").read_bytes() == before
+    assert read_description(tmp_path / "first.tflite")["class_names"] == list(NAMES)
+    assert (tmp_path / "first.labels.txt").read_text("utf-8").splitlines() == list(NAMES)
+    assert read_description(tmp_path / "second.tflite")["class_names"] == ["a", "b", "c", "d"]
+
+
+def test_frozen_parameters_are_counted():
+    model = build_tiny()
+    count = sum(np.prod(w.shape) for w in model.trainable_weights)
+    model.backbone.trainable = False
+    assert num_parameters(model) == count > sum(np.prod(w.shape) for w in model.trainable_weights)
 
 
 def test_no_tfjs_product_transposes(exports):
@@ -88,8 +149,10 @@ def test_no_tfjs_product_transposes(exports):
 
 def test_labels_lie_beside(exports):
     folder, _ = exports
-    for path in (folder / "labels.txt", folder / "tfjs/labels.txt"):
+    assert labels_path(folder / "model.tflite").name == "model.labels.txt"
+    for path in (labels_path(folder / "model.tflite"), labels_path(folder / "tfjs")):
         assert path.read_text("utf-8").splitlines() == list(NAMES)
+    assert not (folder / "labels.txt").exists()
 
 
 @pytest.mark.parametrize("name", ["model.tflite", "tfjs"])
@@ -101,14 +164,24 @@ def test_runners_refuse_other_sizes(exports, name):
         run(folder / name, [images] if name == "tfjs" else images)
 
 
-def test_accuracy_is_recorded(exports, tmp_path):
-    report = tmp_path / "m.report.json"
-    report.write_text('{"accuracy": null, "file": "m.tflite"}')
-    record_accuracy(tmp_path / "m.tflite", 0.5, 1.0, 10)
-    assert json.loads(report.read_text()) == {
-        "accuracy": {"top1": 0.5, "top5": 1.0, "images": 10},
-        "file": "m.tflite",
-    }
+def test_accuracy_is_recorded(exports, images, tmp_path):
+    folder, _ = exports
+    for name in ("model.tflite", "tfjs"):
+        path = tmp_path / name
+        if name == "tfjs":
+            shutil.copytree(folder / name, path)
+        else:
+            shutil.copy(folder / name, path)
+            shutil.copy(report_path(folder / name), report_path(path))
+        before = probabilities(path, images)
+        for top1 in (0.5, 0.25):
+            record_accuracy(path, {"top1": top1, "top5": 1.0}, 10)
+            accuracy = {"top1": top1, "top5": 1.0, "images": 10}
+            assert read_description(path)["accuracy"] == accuracy
+            report = json.loads(report_path(path).read_text("utf-8"))
+            assert report["accuracy"] == accuracy and report["file"] == name
+        np.testing.assert_array_equal(probabilities(path, images), before)
+    assert not [file for file in tmp_path.rglob("*") if file.name.startswith(".partial")]
 
 
 def test_a_file_that_differs_is_not_left(model, images, exports, tmp_path, monkeypatch):
@@ -120,13 +193,17 @@ def test_a_file_that_differs_is_not_left(model, images, exports, tmp_path, monke
         else:
             shutil.copytree(folder / "tfjs", output, dirs_exist_ok=True)
 
+    expected = keras_outputs(model, TASK, images)["probabilities"]
     for module in (tflite, tfjs):
         monkeypatch.setattr(module, "convert", convert)
-        monkeypatch.setattr(module, "keras_probabilities", lambda *_: np.full((8, 3), 0.3))
+        monkeypatch.setattr(
+            module, "keras_outputs", lambda *_: {"probabilities": expected[:, ::-1]}
+        )
+    monkeypatch.setattr(tflite, "add_metadata", lambda content, *_: content)
     (tmp_path / "model.tflite").write_bytes(b"old")
-    with pytest.raises(CheckError, match="within 0.001"):
+    with pytest.raises(CheckError, match="must agree"):
         export_tflite(model, tmp_path / "model.tflite", SIZE, images=images)
-    with pytest.raises(CheckError, match="within 0.001"):
+    with pytest.raises(CheckError, match="must agree"):
         export_tfjs(model, tmp_path / "tfjs", SIZE, images=images)
     assert [file.name for file in tmp_path.iterdir()] == ["model.tflite"]
     assert (tmp_path / "model.tflite").read_bytes() == b"old"
@@ -147,19 +224,39 @@ def test_a_full_disk_leaves_the_old_file(model, images, tmp_path):
 
 
 def test_arguments_are_checked(model, tmp_path):
-    for export in (export_tflite, export_tfjs):
+    for export, name in ((export_tflite, "out.tflite"), (export_tfjs, "out")):
         with pytest.raises(ValueError, match="`size` must be at least 32 pixels. Received: 16x16"):
-            export(model, tmp_path / "out", 16)
+            export(model, tmp_path / name, 16)
         with pytest.raises(ValueError, match="`precision` must be one of .*Received: 'float8'"):
-            export(model, tmp_path / "out", 64, "float8")
+            export(model, tmp_path / name, 64, "float8")
         with pytest.raises(ValueError, match="Images must be"):
-            export(model, tmp_path / "out", 64, images=np.zeros((1, 32, 32, 3)))
+            export(model, tmp_path / name, 64, images=np.zeros((1, 32, 32, 3)))
         with pytest.raises(FileNotFoundError, match="no image file or folder"):
-            export(model, tmp_path / "out", 64, images=tmp_path / "nothing")
+            export(model, tmp_path / name, 64, images=tmp_path / "nothing")
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters/one.txt").write_text("dear")
-    with pytest.raises(ValueError, match="new or empty folder"):
+    # Another's TF.js model, and nothing of ours.
+    (tmp_path / "letters/model.json").write_text('{"weightsManifest": []}')
+    with pytest.raises(ValueError, match="new or empty folder.*also holds model.json, one.txt"):
         export_tfjs(model, tmp_path / "letters", 64)
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(ValueError, match="must end in .tflite. Received: .*letters.$"):
         export_tflite(model, tmp_path / "letters", 64)
+    assert sorted(file.name for file in (tmp_path / "letters").iterdir()) == [
+        "model.json",
+        "one.txt",
+    ]
     assert [file.name for file in tmp_path.iterdir()] == ["letters"]
+
+
+def test_a_tfjs_model_of_an_earlier_version_is_replaced(model, images, exports, tmp_path):
+    shutil.copytree(exports[0] / "tfjs", tmp_path / "tfjs")
+    (tmp_path / "tfjs" / MARK_FILE).unlink()
+    model_json = json.loads((tmp_path / "tfjs/model.json").read_text("utf-8"))
+    del model_json["userDefinedMetadata"]
+    (tmp_path / "tfjs/model.json").write_text(json.dumps(model_json))
+    (tmp_path / "tfjs/CNAME").touch()
+    with pytest.raises(ValueError, match="also holds CNAME"):
+        export_tfjs(model, tmp_path / "tfjs", SIZE, images=images)
+    (tmp_path / "tfjs/CNAME").unlink()
+    export_tfjs(model, tmp_path / "tfjs", SIZE, "float16", images=images)
+    assert json.loads((tmp_path / "tfjs/report.json").read_text("utf-8"))["precision"] == "float16"

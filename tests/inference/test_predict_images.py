@@ -60,9 +60,9 @@ def test_stored_preprocessing_is_used(tmp_path):
     cropping.set_weights(kept.get_weights())
     paths = [tmp_path / "framed.png", tmp_path / "plain.png"]
     (_, framed), (_, plain) = predict_images(cropping, paths)
-    assert framed == pytest.approx(plain)
+    assert dict(framed) == pytest.approx(dict(plain))
     (_, framed), (_, plain) = predict_images(kept, paths)
-    assert framed != pytest.approx(plain)
+    assert dict(framed) != pytest.approx(dict(plain))
 
 
 def test_classes_without_names_are_numbers_and_top_is_kept(images):
@@ -74,6 +74,18 @@ def test_classes_without_names_are_numbers_and_top_is_kept(images):
 
 def test_no_images():
     assert predict_images(classifier(), []) == []
+
+
+def test_unreadable_files_are_named_and_left_out(images, tmp_path):
+    (tmp_path / "text.jpg").write_text("no image")
+    paths = [tmp_path / "absent.jpg", images[0], tmp_path / "text.jpg", images[1]]
+    model, bad = classifier(), []
+    answers = predict_images(
+        model, paths, batch_size=1, unreadable=lambda path, error: bad.append((path, str(error)))
+    )
+    assert answers == predict_images(model, images[:2], batch_size=1)
+    assert [path for path, _ in bad] == [paths[0], paths[2]]
+    assert "text.jpg" in bad[1][1] and "No such file" in bad[0][1]
 
 
 def test_mistakes(images, tmp_path):

@@ -12,7 +12,7 @@ from convert.__main__ import main
 from mobilevit_keras import commands
 from mobilevit_keras.export import run_tfjs, run_tflite
 from mobilevit_keras.export.report import record_accuracy
-from tests.tiny import build_tiny
+from tests.tiny import load_tiny
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def convert(capfd):
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    model = build_tiny(
+    model = load_tiny(
         class_names=("a", "b", "c"), preprocessing={"short_side": 64, "crop_size": 64}
     )
     model.save(folder / "model.keras")
@@ -45,15 +45,13 @@ def test_both_formats(run_folder, convert):
         status, printed, errors = convert(command, run_folder / "model.keras", run_folder / name)
         assert status == 0, errors
         assert "largest difference" in printed
-        assert "on 2 images" in printed
+        assert "of 10 images" in printed
     report = json.loads((run_folder / "model.report.json").read_text("utf-8"))
     assert report["size"] == [64, 64]
     image = np.full((1, 64, 64, 3), 128.0)
-    np.testing.assert_allclose(
-        run_tflite(run_folder / "model.tflite", image).probabilities,
-        run_tfjs(run_folder / "tfjs", image).probabilities,
-        atol=1e-4,
-    )
+    answers = run_tflite(run_folder / "model.tflite", image).outputs
+    for name, values in run_tfjs(run_folder / "tfjs", image).outputs.items():
+        np.testing.assert_allclose(answers[name], values, atol=1e-4)
 
 
 def test_mistakes_end_with_status_2_and_one_line(run_folder, convert, tmp_path):
@@ -62,7 +60,8 @@ def test_mistakes_end_with_status_2_and_one_line(run_folder, convert, tmp_path):
     broken = tmp_path / "broken.keras"
     with zipfile.ZipFile(broken, "w") as archive:
         archive.writestr("dear", "reader")
-    model, output = run_folder / "model.keras", tmp_path / "out"
+    model, output = run_folder / "model.keras", tmp_path / "out.tflite"
+    trained = model.read_bytes()
     cases = [
         ((tmp_path / "none.keras", output), "none.keras"),
         ((other, output), "other.keras, which holds a Sequential"),
@@ -70,7 +69,9 @@ def test_mistakes_end_with_status_2_and_one_line(run_folder, convert, tmp_path):
         ((model, output, "--size", "31"), "31x31"),
         ((model, output, "--precision", "int3"), "int3"),
         ((model, output, "--images", tmp_path / "nowhere"), "nowhere"),
-        ((model, other / "out"), "other.keras"),
+        ((model, other / "out.tflite"), "other.keras"),
+        ((model, model), "must end in .tflite"),
+        ((model, run_folder / "samples/0.png"), "must end in .tflite"),
     ]
     for arguments, part in cases:
         status, _, errors = convert("tflite", *arguments)
@@ -79,13 +80,16 @@ def test_mistakes_end_with_status_2_and_one_line(run_folder, convert, tmp_path):
         assert line.startswith("error: ") and part in line
         assert "Traceback" not in errors
     assert {file.name for file in tmp_path.iterdir()} == {"other.keras", "broken.keras"}
+    status, _, errors = convert("tfjs", model, model)
+    assert status == 2 and "A folder is needed" in errors
+    assert model.read_bytes() == trained
 
 
 def test_benchmark(run_folder, convert, tmp_path):
     model = run_folder / "model.tflite"
     if not model.exists():
         convert("tflite", run_folder / "model.keras", model)
-    record_accuracy(model, 0.5, 1.0, 10)
+    record_accuracy(model, {"top1": 0.5, "top5": 1.0}, 10)
     status, printed, errors = convert(
         *("benchmark", model, model, "--rounds", "2"),
         *("--json", tmp_path / "times.json", "--plot", tmp_path / "plot.png"),
@@ -109,3 +113,16 @@ def test_benchmark_mistakes(run_folder, convert, tmp_path):
         status, _, errors = convert("benchmark", *arguments)
         assert status == 2
         assert part in errors.strip().splitlines()[-1]
+
+
+def test_predict_answers_for_the_files_that_it_can_read(run_folder, convert, tmp_path):
+    (tmp_path / "bad.jpg").write_text("dear reader")
+    good = [run_folder / "samples/0.png", run_folder / "samples/1.png"]
+    paths = (good[0], tmp_path / "bad.jpg", tmp_path / "absent.jpg", good[1])
+    status, printed, errors = convert("predict", run_folder / "model.keras", *paths)
+    assert status == 2
+    assert [line.partition(": ")[0] for line in printed.splitlines()] == [str(p) for p in good]
+    lines = [line for line in errors.splitlines() if "error: " in line or "could not" in line]
+    assert "bad.jpg" in lines[0] and "absent.jpg" in lines[1]
+    assert lines[2] == "2 of 4 files could not be read"
+    assert convert("predict", run_folder / "model.keras", *good)[0] == 0

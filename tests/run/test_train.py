@@ -119,7 +119,7 @@ def test_evaluate_at_several_sizes_prints_a_table(run, photos, capsys):
     assert train("evaluate", *arguments, "--sizes", "32", "48") == 0
     lines = capsys.readouterr().out.splitlines()
     assert [json.loads(line)["size"] for line in lines[:2]] == [32, 48]
-    assert lines[3].split() == ["size", "top-1", "top-5", "ms/image"]
+    assert lines[3].split() == ["size", "top1", "top5", "ms/image"]
 
 
 def test_a_second_run_needs_a_word(run, photos, capsys):

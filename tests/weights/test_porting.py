@@ -113,7 +113,7 @@ def test_answers_of_the_exported_tflite_file(ported, tmp_path):
     images, logits, _ = originals[-1]
     export_tflite(model, tmp_path / "model.tflite", images.shape[1:3], images=images * 255)
     answers = run_tflite(tmp_path / "model.tflite", images * 255)
-    assert difference(centred(np.log(answers.probabilities)), centred(logits)) < 1e-3
+    assert difference(centred(np.log(answers.outputs["probabilities"])), centred(logits)) < 1e-3
 
 
 @pytest.mark.parametrize("variant", ["mobilevit_xs", "mobilevit_s"])

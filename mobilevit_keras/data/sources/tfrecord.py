@@ -4,6 +4,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -226,7 +227,7 @@ def write_shards(
     if num_shards < 1:
         raise ValueError(f"`num_shards` must be positive. Received: {num_shards}.")
     size = -(-source.num_examples("train") // num_shards)
-    with atomic_directory(path) as folder:
+    with atomic_directory(path, unmarked=_earlier_shards) as folder:
         text = "".join(f"{name}\n" for name in source.class_names)
         (folder / CLASS_NAMES_FILE).write_text(text, encoding="utf-8")
         for split in SPLITS:
@@ -240,6 +241,13 @@ def write_shards(
                 writers[number % count].write(_serialize(example))
             for writer in writers:
                 writer.close()
+
+
+def _earlier_shards(folder: Path) -> list[str]:
+    """Files that versions without marks wrote."""
+    shards = re.compile(rf"({'|'.join(SPLITS)})-\d{{5}}-of-\d{{5}}")
+    names = [path.name for path in folder.iterdir()]
+    return [name for name in names if name == CLASS_NAMES_FILE or shards.fullmatch(name)]
 
 
 def _serialize(example: dict) -> bytes:

@@ -1,11 +1,12 @@
-// Runs a TF.js graph model: float32 images on standard input, probabilities into a file.
+// Runs a TF.js graph model: float32 images on standard input, answers on standard output.
 //
-//   node run.mjs MODEL_DIRECTORY OUTPUT_FILE BACKEND < images
+//   node run.mjs MODEL_DIRECTORY BACKEND < images
 //
-// Images are read one after another until the input ends, so that a whole validation set passes
-// through without being held. Prints one JSON line: milliseconds of each inference, versions.
+// Images are read one after another until the input ends. Each is answered by one JSON line, the
+// milliseconds of the inference and the shapes of the outputs by name, and their float32 values in
+// that order.
 
-import { readFileSync, closeSync, openSync, writeSync } from "node:fs";
+import { readFileSync, writeSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join, sep } from "node:path";
 
@@ -13,7 +14,9 @@ const require = createRequire(import.meta.url);
 const tf = require("@tensorflow/tfjs-core");
 const { loadGraphModel } = require("@tensorflow/tfjs-converter");
 
-const [directory, outputFile, backend] = process.argv.slice(2);
+const [directory, backend] = process.argv.slice(2);
+// What libraries print must not come between the answers.
+console.log = console.info = console.debug = console.error;
 if (backend === "wasm") {
   const wasm = require("@tensorflow/tfjs-backend-wasm");
   wasm.setWasmPaths(dirname(require.resolve("@tensorflow/tfjs-backend-wasm")) + sep);
@@ -35,19 +38,35 @@ const model = await loadGraphModel(
   }),
 );
 const [input] = model.inputs;
-const [output] = model.outputs;
 const values = input.shape.reduce((product, side) => product * side, 1);
+const outputs = Object.entries(description.signature.outputs);
+const nodes = outputs.map(([, { name }]) => name);
 
-const milliseconds = [];
-const file = openSync(outputFile, "w");
+function write(bytes) {
+  // A pipe takes what fits.
+  for (let written = 0; written < bytes.length; ) {
+    try {
+      written += writeSync(1, bytes, written);
+    } catch (error) {
+      if (error.code !== "EAGAIN") throw error;
+    }
+  }
+}
+
 async function infer(image) {
   const tensor = tf.tensor(image, input.shape, "float32");
   const start = performance.now();
-  const result = model.execute({ [input.name]: tensor }, output.name);
-  const probabilities = await result.data();
-  milliseconds.push(performance.now() - start);
-  writeSync(file, new Uint8Array(probabilities.buffer, probabilities.byteOffset, probabilities.byteLength));
-  tf.dispose([tensor, result]);
+  // One output comes bare.
+  const results = [model.execute({ [input.name]: tensor }, nodes)].flat();
+  const answers = await Promise.all(results.map((result) => result.data()));
+  const milliseconds = performance.now() - start;
+  const shapes = outputs.map(([name], index) => [name, results[index].shape]);
+  write(Buffer.from(JSON.stringify({ milliseconds, outputs: Object.fromEntries(shapes) }) + "\n"));
+  for (const answer of answers) {
+    const floats = Float32Array.from(answer);
+    write(new Uint8Array(floats.buffer));
+  }
+  tf.dispose([tensor, ...results]);
 }
 
 const image = new Float32Array(values);
@@ -66,8 +85,6 @@ for await (const chunk of process.stdin) {
     }
   }
 }
-closeSync(file);
 if (filled > 0) {
   throw new Error(`The input ends within an image of ${bytes.length} bytes.`);
 }
-console.log(JSON.stringify({ milliseconds, tfjs: tf.version_core, backend: tf.getBackend() }));
