@@ -167,8 +167,10 @@ class TestRun:
         assert not capsys.readouterr().out
 
     def test_the_header_names_the_classes(self, photos, tmp_path):
-        header = make_run(photos, tmp_path)._header()
-        assert "2 classes (blue, red), 20 training and 4 validation images" in header
+        run = make_run(photos, tmp_path)
+        train, validation = map(run.train.source.num_examples, ("train", "validation"))
+        images = f"{train} training and {validation} validation images"
+        assert f"2 classes (blue, red), {images}" in run._header()
 
     def test_it_names_no_task(self):
         from mobilevit_keras.training import run
