@@ -4,6 +4,7 @@ import functools
 import http.server
 import re
 import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -106,15 +107,23 @@ def cut(route) -> None:
     route.fulfill(status=200, headers={"content-type": "x/y"}, body=body[: len(body) // 2])
 
 
-def other_task(route) -> None:
-    """A report without what a classifier has."""
-    route.fulfill(json={"format": "tflite", "variant": "mobilevit_xxs", "task": "detection"})
+def described(**changes):
+    """Answers with a file that says something else of itself, or nothing with `task=None`."""
 
+    def handle(route) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.tflite"
+            path.write_bytes(route.fetch().body())
+            description = read_description(path) | changes
+            entries = read_archive(path) | {DESCRIPTION_FILE: compact(description)}
+            if description["task"] is None:
+                del entries[DESCRIPTION_FILE]
+            # No shorter than it was, which would be another fault.
+            entries["labels.txt"] += b"\n" * path.stat().st_size
+            write_archive(path, entries)
+            route.fulfill(body=path.read_bytes())
 
-def other_outputs(route) -> None:
-    """A report that promises another number of classes than the model has."""
-    report = route.fetch().json()
-    route.fulfill(json=report | {"num_classes": 7})
+    return handle
 
 
 BAD_MODELS = {
@@ -122,9 +131,13 @@ BAD_MODELS = {
     "unreachable": ("**/*.tflite", lambda route: route.abort(), "is missing"),
     "truncated": ("**/*.tflite", cut, "is incomplete"),
     "no model": ("**/*.tflite", lambda route: route.fulfill(body=9999999 * "x"), "not a model"),
-    "no report": ("**/*.report.json", lambda route: route.fulfill(status=404), "is missing"),
-    "other task": ("**/*.report.json", other_task, "does not classify images"),
-    "other labels": ("**/*.report.json", other_outputs, "does not classify images"),
+    "no description": ("**/*.tflite", described(task=None), "does not say what it recognises"),
+    "other task": ("**/*.tflite", described(task="detection"), "does not classify images"),
+    "other labels": (
+        "**/*.tflite",
+        described(class_names=[f"long name {index}" for index in range(700)]),
+        "does not classify images",
+    ),
     "tfjs missing": ("**/*.bin", lambda route: route.fulfill(status=404), "is missing"),
     "tfjs truncated": ("**/*.bin", cut, "is incomplete"),
 }

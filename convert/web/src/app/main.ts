@@ -53,7 +53,8 @@ function selectedModels(): SiteModel[] {
 function specOf(model: SiteModel): ModelSpec {
   const { tflite, tfjs } = model.files;
   const source = model.file ?? { ...(tflite && { tflite }), ...(tfjs && { tfjs }) };
-  return { id: model.id, source, runtime: runtimeSelect.value as RuntimeName | "auto" };
+  const runtime = runtimeSelect.value as RuntimeName | "auto";
+  return { id: model.id, source, runtime, bytes: model.reports.tflite?.bytes };
 }
 
 function showState(state: State): void {

@@ -7,6 +7,8 @@ export interface ModelSpec {
   source: Source;
   runtime: RuntimeName | "auto";
   threads?: number;
+  /** Length of the `.tflite` file. */
+  bytes?: number;
 }
 
 /** What runs, and why others do not. */

@@ -43,6 +43,7 @@ function modelOf(spec: ModelSpec): Promise<Model> {
     runtime: spec.runtime,
     threads: spec.threads,
     assets,
+    bytes: spec.bytes,
     signal: abort.signal,
     onProgress: reporter(spec.id),
   });

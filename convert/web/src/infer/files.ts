@@ -27,6 +27,8 @@ const TFLITE_IDENTIFIER = "TFL3";
 export interface FetchOptions {
   /** Ends the download; `load` then fails with `cancelled`. */
   signal?: AbortSignal;
+  /** The `.tflite` file's length, where it is known: a shorter one is refused as `truncated`. */
+  bytes?: number;
   /** Called with the bytes received so far and, where the host says it, their number, else 0. */
   onProgress?: (received: number, total: number) => void;
 }
@@ -127,10 +129,19 @@ async function readTflite(source: string | Blob, options: FetchOptions): Promise
   if (String.fromCharCode(...bytes.subarray(4, 8)) !== TFLITE_IDENTIFIER) {
     throw new InferError("not_a_model", `${file} is not a TFLite file.`, { file });
   }
+  if (isAddress && options.bytes !== undefined && bytes.length < options.bytes) {
+    throw new InferError("truncated", `${file} has ${bytes.length} of ${options.bytes} bytes.`, {
+      file,
+    });
+  }
   const description = describedTflite(bytes);
   if (description) return { format: "tflite", bytes, description };
-  if (isAddress) {
-    return { format: "tflite", bytes, description: await readBeside(source, options, bytes.length) };
+  try {
+    if (isAddress) {
+      return { format: "tflite", bytes, description: await readBeside(source, options, bytes.length) };
+    }
+  } catch (error) {
+    if (!(error instanceof InferError) || error.code !== "not_found") throw error;
   }
   throw new InferError("not_described", `${file} does not say what it is.`, { file });
 }
