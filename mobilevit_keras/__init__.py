@@ -39,6 +39,7 @@ if not _is_command():
     from mobilevit_keras.models import (
         MobileViTBackbone,
         MobileViTImageClassifier,
+        MobileViTImageSegmenter,
         Preprocessing,
         VisionTask,
         freeze,
@@ -51,6 +52,7 @@ if not _is_command():
 __all__ = [
     "MobileViTBackbone",
     "MobileViTImageClassifier",
+    "MobileViTImageSegmenter",
     "Preprocessing",
     "VisionTask",
     "__version__",

@@ -2,7 +2,11 @@
 
 import numpy as np
 
-from mobilevit_keras import MobileViTBackbone, MobileViTImageClassifier
+from mobilevit_keras import (
+    MobileViTBackbone,
+    MobileViTImageClassifier,
+    MobileViTImageSegmenter,
+)
 
 
 def randomize(model, seed=0):
@@ -17,21 +21,38 @@ def randomize(model, seed=0):
     return model
 
 
+def _backbone(**arguments):
+    return MobileViTBackbone(
+        **{
+            "stage_filters": (8, 8, 16, 16, 16),
+            "expand_ratio": 2,
+            "transformer_dims": (16, 16, 16),
+            "num_layers": (1, 2, 1),
+            "stem_filters": 8,
+            **arguments,
+        }
+    )
+
+
 def build_tiny(num_classes=3, class_names=None, preprocessing=None, **backbone):
     """A classifier of MobileViT's shape with a few channels and random norms."""
-    arguments = {
-        "stage_filters": (8, 8, 16, 16, 16),
-        "expand_ratio": 2,
-        "transformer_dims": (16, 16, 16),
-        "num_layers": (1, 2, 1),
-        "stem_filters": 8,
-        **backbone,
-    }
     return randomize(
         MobileViTImageClassifier(
-            MobileViTBackbone(**arguments),
+            _backbone(**backbone),
             num_classes,
             class_names=class_names,
             preprocessing=preprocessing,
+        )
+    )
+
+
+def build_tiny_segmenter(num_classes=3, class_names=None, **backbone):
+    """A segmenter with a few channels and random norms."""
+    return randomize(
+        MobileViTImageSegmenter(
+            _backbone(**{"output_stride": 16, **backbone}),
+            num_classes,
+            filters=8,
+            class_names=class_names,
         )
     )

@@ -1,5 +1,6 @@
 """The blocks of MobileNetV2 and MobileViT as Keras layers."""
 
+from mobilevit_keras.layers.aspp import ASPP
 from mobilevit_keras.layers.batch_norm import BatchNorm
 from mobilevit_keras.layers.conv import ConvNormAct
 from mobilevit_keras.layers.forms import DEPLOYMENT, FORMS, QUANTIZED, TRAINING
@@ -9,6 +10,7 @@ from mobilevit_keras.layers.patches import Fold, Unfold
 from mobilevit_keras.layers.transformer import TransformerLayer
 
 __all__ = [
+    "ASPP",
     "DEPLOYMENT",
     "FORMS",
     "QUANTIZED",

@@ -2,6 +2,7 @@
 
 from mobilevit_keras.models.backbone import MINIMUM_SIZE, MobileViTBackbone
 from mobilevit_keras.models.image_classifier import MobileViTImageClassifier
+from mobilevit_keras.models.image_segmenter import MobileViTImageSegmenter
 from mobilevit_keras.models.loading import load_model
 from mobilevit_keras.models.preprocessing import Preprocessing
 from mobilevit_keras.models.transfer import freeze, replace_classifier
@@ -13,6 +14,7 @@ __all__ = [
     "VARIANTS",
     "MobileViTBackbone",
     "MobileViTImageClassifier",
+    "MobileViTImageSegmenter",
     "Preprocessing",
     "Variant",
     "VisionTask",

@@ -143,11 +143,11 @@ _CLASSIFIER = (
     ("head/classifier", DENSE, "classifier.fc", "classifier", "head.fc"),
 )
 _SEGMENTATION_HEAD = (
-    *((f"head/aspp_{i}", CONV_NORM, f"seg_head.aspp.aspp_layer.convs.{i}",
+    *((f"head/aspp/branch_{i}", CONV_NORM, f"seg_head.aspp.aspp_layer.convs.{i}",
        f"segmentation_head.aspp.convs.{i}", None) for i in range(4)),
-    ("head/aspp_pool", CONV_NORM, "seg_head.aspp.aspp_layer.convs.4.aspp_pool.conv_1x1",
+    ("head/aspp/pooled", CONV_NORM, "seg_head.aspp.aspp_layer.convs.4.aspp_pool.conv_1x1",
      "segmentation_head.aspp.convs.4.conv_1x1", None),
-    ("head/aspp_project", CONV_NORM, "seg_head.aspp.aspp_layer.project",
+    ("head/aspp/project", CONV_NORM, "seg_head.aspp.aspp_layer.project",
      "segmentation_head.aspp.project", None),
     ("head/classifier", CONV_BIAS, "seg_head.classifier.classifier.block.conv",
      "segmentation_head.classifier.convolution", None),

@@ -9,7 +9,14 @@ import numpy as np
 
 from mobilevit_keras.files import atomic_path
 from mobilevit_keras.layers import TRAINING
-from mobilevit_keras.models import VARIANTS, MobileViTImageClassifier, Preprocessing, get_variant
+from mobilevit_keras.models import (
+    VARIANTS,
+    MobileViTImageClassifier,
+    MobileViTImageSegmenter,
+    Preprocessing,
+    VisionTask,
+    get_variant,
+)
 from mobilevit_keras.weights import layouts
 from mobilevit_keras.weights.checkpoint_file import open_checkpoint
 from mobilevit_keras.weights.imagenet import imagenet_class_names
@@ -21,6 +28,12 @@ _STEM_KERNEL = "stem/conv/kernel"
 # Entries of our own among the texts of a safetensors file.
 _CLASS_NAMES = "class_names"
 _PREPROCESSING = "preprocessing"
+_MODELS: dict[str, type[VisionTask]] = {
+    layouts.CLASSIFICATION: MobileViTImageClassifier,
+    layouts.SEGMENTATION: MobileViTImageSegmenter,
+}
+# Arguments of the models, beside their backbones', that other libraries' have no other values of.
+_HEAD_ARGUMENTS = {MobileViTImageSegmenter: {"filters": 256, "dilation_rates": (6, 12, 18)}}
 
 
 def to_keras(value: np.ndarray, kind: str) -> np.ndarray:
@@ -87,11 +100,11 @@ def detect(tensors: Mapping[str, Tensor]) -> tuple[str, str]:
 
 def load_checkpoint(
     path: str | Path, *, variant: str | None = None, channel_order: str | None = None
-) -> MobileViTImageClassifier:
-    """Opens a classifier's checkpoint of CVNets, Hugging Face or timm as a Keras model.
+) -> VisionTask:
+    """Opens a checkpoint of CVNets, Hugging Face or timm as a Keras model.
 
-    The layout is found from the names, the variant and the number of classes from the shapes. A
-    classifier of 1,000 classes gets ImageNet's names.
+    The layout and the task are found from the names, the variant and the number of classes from the
+    shapes. A classifier of 1,000 classes gets ImageNet's names.
 
     Args:
         path: A `.pt`, `.pth`, `.bin` or `.safetensors` file. Nothing in it is executed.
@@ -125,16 +138,11 @@ def _ported(
     texts: Mapping[str, str],
     variant: str | None,
     channel_order: str | None,
-) -> MobileViTImageClassifier:
+) -> VisionTask:
     name, task = detect(tensors)
     layout = layouts.LAYOUTS[name]
-    if task != layouts.CLASSIFICATION:
-        raise ValueError(
-            "The checkpoint must be a classifier's. "
-            f"Received: one for {task} in {layout.title}'s layout."
-        )
-    entries = layouts.table(name)
-    _check_names(tensors, entries)
+    entries = layouts.table(name, task=task)
+    _check_names(tensors, entries, task)
     found, exact = _closest_variant(tensors, entries)
     if variant is None:
         variant = found
@@ -144,14 +152,14 @@ def _ported(
         )
     num_classes = _rows(tensors[entries[-1].tensor])
     class_names, preprocessing = _stored(texts)
-    if class_names is None and num_classes == len(imagenet_class_names()):
-        class_names = imagenet_class_names()
-    model = MobileViTImageClassifier.from_variant(
-        variant,
-        num_classes,
-        class_names=class_names,
-        preprocessing=preprocessing
-        or Preprocessing(layout.short_side, layout.crop_size, layout.interpolation),
+    if task == layouts.CLASSIFICATION:
+        if class_names is None and num_classes == len(imagenet_class_names()):
+            class_names = imagenet_class_names()
+        preprocessing = preprocessing or Preprocessing(
+            layout.short_side, layout.crop_size, layout.interpolation
+        )
+    model = _MODELS[task].from_variant(
+        variant, num_classes, class_names=class_names, preprocessing=preprocessing
     )
     assign(model, tensors, entries, (channel_order or layout.channel_order) == layouts.BGR)
     return model
@@ -203,13 +211,13 @@ def _listing(title: str, lines: Iterable[str]) -> str:
     return f" {title}: {', '.join(lines[:_LISTED] + more)}."
 
 
-def _check_names(tensors: Mapping[str, Tensor], entries: list[Entry]) -> None:
+def _check_names(tensors: Mapping[str, Tensor], entries: list[Entry], task: str) -> None:
     expected = {entry.tensor for entry in entries}
     missing = expected - tensors.keys()
     left_over = tensors.keys() - expected - set(layouts.batch_norm_counters(entries))
     if missing or left_over:
         raise ValueError(
-            "A checkpoint must hold the tensors of a MobileViT classifier and no others. "
+            f"A checkpoint must hold the tensors of a MobileViT for {task} and no others. "
             f"Received: {len(missing)} missing, {len(left_over)} left over."
             + _listing("Missing", missing)
             + _listing("Left over", left_over)
@@ -258,13 +266,13 @@ def assign(
         variables[entry.variable].assign(np.ascontiguousarray(value, "float32"))
 
 
-def save_checkpoint(model: MobileViTImageClassifier, path: str | Path, layout: str) -> None:
-    """Writes a model's weights for timm or transformers, as a safetensors file.
+def save_checkpoint(model: VisionTask, path: str | Path, layout: str) -> None:
+    """Writes a model's weights for CVNets, transformers or timm, as a safetensors file.
 
     Class names and preprocessing go with it, so that `load_checkpoint` finds them again.
 
     Args:
-        model: A classifier in its training form, as the paper has it but for its widths.
+        model: A model in its training form, as the paper has it but for its widths.
         path: The `.safetensors` file to write.
         layout: "timm", "huggingface" or "cvnets".
 
@@ -276,12 +284,12 @@ def save_checkpoint(model: MobileViTImageClassifier, path: str | Path, layout: s
 
     if layout not in layouts.LAYOUTS:
         raise ValueError(f"`layout` must be one of {list(layouts.LAYOUTS)}. Received: {layout!r}.")
-    if not isinstance(model, MobileViTImageClassifier):
-        raise ValueError(
-            f"The model must be a MobileViTImageClassifier. Received: {type(model).__name__}."
-        )
+    task = next((task for task, cls in _MODELS.items() if isinstance(model, cls)), None)
+    if task is None:
+        names = ", ".join(cls.__name__ for cls in _MODELS.values())
+        raise ValueError(f"The model must be one of {names}. Received: {type(model).__name__}.")
+    entries = layouts.table(layout, task=task)
     _check_expressible(model)
-    entries = layouts.table(layout)
     variables = {variable.path: variable for variable in model.weights}
     parts: dict[str, list[np.ndarray]] = {}
     for entry in entries:
@@ -304,23 +312,25 @@ def save_checkpoint(model: MobileViTImageClassifier, path: str | Path, layout: s
         safetensors.numpy.save_file(tensors, temporary, texts)
 
 
-def _check_expressible(model: MobileViTImageClassifier) -> None:
+def _check_expressible(model: VisionTask) -> None:
     """Refuses what the other libraries' models cannot be set to."""
     wanted = {
+        **_HEAD_ARGUMENTS.get(type(model), {}),
         "num_layers": (2, 4, 3),
         "patch_size": (2, 2, 2),
         "num_heads": 4,
         "stem_filters": 16,
         "use_fusion": True,
-        "output_stride": 32,
+        "output_stride": model.OUTPUT_STRIDE,
         "activation": "silu",
         "form": TRAINING,
     }
-    others = {name: model.backbone.config[name] for name in wanted}
+    config = {**model.get_config(), **model.backbone.config}
+    others = {name: config[name] for name in wanted}
     others = {name: value for name, value in others.items() if value != wanted[name]}
     if others:
         raise ValueError(
-            "The backbone must be as in the paper, because other libraries' is. Received: "
+            "The model must be as in the paper, because other libraries' is. Received: "
             + ", ".join(f"{name}={value!r}" for name, value in others.items())
             + "."
         )
