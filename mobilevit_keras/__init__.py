@@ -22,6 +22,7 @@ def _is_command() -> bool:
 # Importing the package registers its classes, so that Keras opens files that hold them.
 if not _is_command():
     from mobilevit_keras import (
+        boxes,
         data,
         evaluation,
         export,
@@ -40,6 +41,7 @@ if not _is_command():
         MobileViTBackbone,
         MobileViTImageClassifier,
         MobileViTImageSegmenter,
+        MobileViTObjectDetector,
         Preprocessing,
         VisionTask,
         freeze,
@@ -53,9 +55,11 @@ __all__ = [
     "MobileViTBackbone",
     "MobileViTImageClassifier",
     "MobileViTImageSegmenter",
+    "MobileViTObjectDetector",
     "Preprocessing",
     "VisionTask",
     "__version__",
+    "boxes",
     "data",
     "evaluation",
     "export",

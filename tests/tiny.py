@@ -6,6 +6,7 @@ from mobilevit_keras import (
     MobileViTBackbone,
     MobileViTImageClassifier,
     MobileViTImageSegmenter,
+    MobileViTObjectDetector,
 )
 
 
@@ -55,4 +56,11 @@ def build_tiny_segmenter(num_classes=3, class_names=None, **backbone):
             filters=8,
             class_names=class_names,
         )
+    )
+
+
+def build_tiny_detector(num_classes=3, class_names=None, **backbone):
+    """A detector on a backbone with a few channels, and random norms."""
+    return randomize(
+        MobileViTObjectDetector(_backbone(**backbone), num_classes, class_names=class_names)
     )

@@ -7,6 +7,8 @@ from mobilevit_keras.layers.forms import DEPLOYMENT, FORMS, QUANTIZED, TRAINING
 from mobilevit_keras.layers.inverted_residual import InvertedResidual
 from mobilevit_keras.layers.mobilevit_block import MobileViTBlock
 from mobilevit_keras.layers.patches import Fold, Unfold
+from mobilevit_keras.layers.separable_conv import SeparableConv
+from mobilevit_keras.layers.ssdlite_head import SSDLiteHead
 from mobilevit_keras.layers.transformer import TransformerLayer
 
 __all__ = [
@@ -20,6 +22,8 @@ __all__ = [
     "Fold",
     "InvertedResidual",
     "MobileViTBlock",
+    "SSDLiteHead",
+    "SeparableConv",
     "TransformerLayer",
     "Unfold",
 ]

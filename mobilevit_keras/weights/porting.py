@@ -13,6 +13,7 @@ from mobilevit_keras.models import (
     VARIANTS,
     MobileViTImageClassifier,
     MobileViTImageSegmenter,
+    MobileViTObjectDetector,
     Preprocessing,
     VisionTask,
     get_variant,
@@ -31,9 +32,13 @@ _PREPROCESSING = "preprocessing"
 _MODELS: dict[str, type[VisionTask]] = {
     layouts.CLASSIFICATION: MobileViTImageClassifier,
     layouts.SEGMENTATION: MobileViTImageSegmenter,
+    layouts.DETECTION: MobileViTObjectDetector,
 }
 # Arguments of the models, beside their backbones', that other libraries' have no other values of.
-_HEAD_ARGUMENTS = {MobileViTImageSegmenter: {"filters": 256, "dilation_rates": (6, 12, 18)}}
+_HEAD_ARGUMENTS = {
+    MobileViTImageSegmenter: {"filters": 256, "dilation_rates": (6, 12, 18)},
+    MobileViTObjectDetector: {"min_scale": 0.1, "max_scale": 1.05},
+}
 
 
 def to_keras(value: np.ndarray, kind: str) -> np.ndarray:
@@ -64,15 +69,41 @@ def to_torch(value: np.ndarray, kind: str) -> np.ndarray:
     return value
 
 
+def _torch_shape(variable: keras.Variable, kind: str) -> tuple[int, ...]:
+    # A broadcast array has a shape and no memory.
+    return to_torch(np.broadcast_to(np.float32(0), variable.shape), kind).shape
+
+
 def torch_shapes(variables: Mapping[str, keras.Variable], entries: Iterable[Entry]) -> dict:
     """Returns the shape that each foreign tensor must have, by name."""
-    shapes = {}
+    shapes: dict[str, tuple] = {}
     for entry in entries:
-        # A broadcast array has a shape and no memory.
-        shape = np.broadcast_to(np.float32(0), variables[entry.variable].shape)
-        rows, *rest = to_torch(shape, entry.kind).shape
-        shapes[entry.tensor] = (rows * entry.parts, *rest)
+        rows, *rest = _torch_shape(variables[entry.variable], entry.kind)
+        before = shapes.get(entry.tensor, (0,))[0]
+        shapes[entry.tensor] = (before + rows, *rest)
     return shapes
+
+
+def split(value: np.ndarray, entries: list[Entry], rows: list[int]) -> list[np.ndarray]:
+    """Returns the parts of a foreign tensor.
+
+    Args:
+        value: The tensor.
+        entries: Those of its variables, in the order of the parts.
+        rows: Rows of each part.
+    """
+    groups, rest = entries[0].groups, value.shape[1:]
+    # (rows, …) -> (groups, rows / groups, …)
+    value = value.reshape(groups, -1, *rest)
+    ends = np.cumsum([number // groups for number in rows])[:-1]
+    return [part.reshape(-1, *rest) for part in np.split(value, ends, axis=1)]
+
+
+def join(parts: list[np.ndarray], groups: int) -> np.ndarray:
+    """The inverse of `split`."""
+    rest = parts[0].shape[1:]
+    grouped = [part.reshape(groups, -1, *rest) for part in parts]
+    return np.concatenate(grouped, axis=1).reshape(-1, *rest)
 
 
 def detect(tensors: Mapping[str, Tensor]) -> tuple[str, str]:
@@ -150,7 +181,7 @@ def _ported(
         raise ValueError(
             f"`variant` must be that of the checkpoint, {found!r}. Received: {variant!r}."
         )
-    num_classes = _rows(tensors[entries[-1].tensor])
+    num_classes = _num_classes(tensors[entries[-1].tensor], entries[-1])
     class_names, preprocessing = _stored(texts)
     if task == layouts.CLASSIFICATION:
         if class_names is None and num_classes == len(imagenet_class_names()):
@@ -163,6 +194,15 @@ def _ported(
     )
     assign(model, tensors, entries, (channel_order or layout.channel_order) == layouts.BGR)
     return model
+
+
+def _num_classes(tensor: Tensor, last: Entry) -> int:
+    """Number of classes, from the tensor of the table's last entry; at least 1."""
+    rows = _rows(tensor)
+    if last.groups == 1:
+        return rows
+    # Of each anchor, a box's rows and those of background come first.
+    return max(1, rows // last.groups - layouts.BOX_ROWS - 1)
 
 
 def _rows(tensor: Tensor) -> int:
@@ -257,13 +297,21 @@ def assign(
             f"A checkpoint's tensors must have the shapes of {model.name}'s."
             f" Received: {len(wrong)} of other shapes." + _listing("Wrong shape", wrong)
         )
+    for name, own in _by_tensor(entries).items():
+        rows = [_torch_shape(variables[entry.variable], entry.kind)[0] for entry in own]
+        for entry, value in zip(own, split(tensors[name].read(), own, rows), strict=True):
+            value = to_keras(value, entry.kind)
+            if flip_channels and entry.variable == _STEM_KERNEL:
+                value = value[:, :, ::-1]
+            variables[entry.variable].assign(np.ascontiguousarray(value, "float32"))
+
+
+def _by_tensor(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+    """The entries of each foreign tensor in the order of its parts."""
+    found: dict[str, list[Entry]] = {}
     for entry in entries:
-        value = tensors[entry.tensor].read()
-        rows = value.shape[0] // entry.parts
-        value = to_keras(value[entry.part * rows : (entry.part + 1) * rows], entry.kind)
-        if flip_channels and entry.variable == _STEM_KERNEL:
-            value = value[:, :, ::-1]
-        variables[entry.variable].assign(np.ascontiguousarray(value, "float32"))
+        found.setdefault(entry.tensor, []).append(entry)
+    return {name: sorted(own, key=lambda entry: entry.part) for name, own in found.items()}
 
 
 def save_checkpoint(model: VisionTask, path: str | Path, layout: str) -> None:
@@ -291,16 +339,16 @@ def save_checkpoint(model: VisionTask, path: str | Path, layout: str) -> None:
     entries = layouts.table(layout, task=task)
     _check_expressible(model)
     variables = {variable.path: variable for variable in model.weights}
-    parts: dict[str, list[np.ndarray]] = {}
-    for entry in entries:
-        value = variables[entry.variable].numpy()
-        if entry.variable == _STEM_KERNEL and layouts.LAYOUTS[layout].channel_order == layouts.BGR:
-            value = value[:, :, ::-1]
-        parts.setdefault(entry.tensor, []).append(to_torch(value, entry.kind))
-    tensors = {
-        name: np.ascontiguousarray(np.concatenate(values), "float32")
-        for name, values in parts.items()
-    }
+    flips = layouts.LAYOUTS[layout].channel_order == layouts.BGR
+    tensors = {}
+    for name, own in _by_tensor(entries).items():
+        parts = []
+        for entry in own:
+            value = variables[entry.variable].numpy()
+            if flips and entry.variable == _STEM_KERNEL:
+                value = value[:, :, ::-1]
+            parts.append(to_torch(value, entry.kind))
+        tensors[name] = np.ascontiguousarray(join(parts, own[0].groups), "float32")
     # A fresh PyTorch model has them, and strict loading asks for them.
     for name in layouts.batch_norm_counters(entries):
         tensors[name] = np.zeros((), "int64")

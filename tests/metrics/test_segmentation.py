@@ -68,6 +68,17 @@ def test_mean_iou_of_several_batches(masks, logits):
     assert float(twin.result()) == pytest.approx(float(metric.result()), rel=1e-6)
 
 
+def test_mean_iou_without_one_of_the_classes(masks, logits):
+    metric = MeanIoU(K, ignore_class=0)
+    metric.update_state(masks, logits)
+    counts = (masks != 0) & (masks != 255)
+    answers, expected = enlarged(logits).argmax(-1), [0.0]
+    for k in range(1, K):
+        either = ((masks == k) | (answers == k)) & counts
+        expected.append(((masks == k) & (answers == k)).sum() / either.sum())
+    assert float(metric.result()) == pytest.approx(np.mean(expected), rel=1e-5)
+
+
 def test_pixel_accuracy(masks, logits):
     metric = PixelAccuracy()
     for i in range(3):

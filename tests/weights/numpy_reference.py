@@ -17,6 +17,8 @@ WIDTHS = {
 LAYERS = (2, 4, 3)
 HEADS = 4
 ASPP_RATES = (6, 12, 18)
+SSD_FILTERS = (512, 256, 256, 128, 128, 64)
+SSD_ANCHORS = (6, 6, 6, 6, 6, 4)
 
 
 def random_checkpoint(
@@ -90,6 +92,21 @@ def random_checkpoint(
         conv_norm(f"{aspp}.project", 256, 5 * 256, 1)
         conv("seg_head.classifier.classifier", num_classes, 256, 1)
         normal("seg_head.classifier.classifier.block.conv.bias", num_classes, scale=0.2)
+    else:
+        maps = [*stages[3:], 256, 128, 128, 64]
+        for c_in, c_out, stride in zip(maps[1:], maps[2:5], (64, 128, 256), strict=False):
+            conv_norm(f"extra_layers.os_{stride}.dw_conv", c_in, c_in, 3, groups=c_in)
+            conv_norm(f"extra_layers.os_{stride}.pw_conv", c_out, c_in, 1)
+        conv("extra_layers.os_-1.1", maps[5], maps[4], 1)
+        for i, (c_in, c, anchors) in enumerate(zip(maps, SSD_FILTERS, SSD_ANCHORS, strict=True)):
+            name, rows = f"ssd_heads.{i}.loc_cls_layer", anchors * (4 + num_classes + 1)
+            if c != c_in:
+                conv_norm(f"ssd_heads.{i}.proj_layer", c, c_in, 1)
+            if i < 5:
+                conv_norm(f"{name}.dw_conv", c, c, 3, groups=c)
+                name = f"{name}.pw_conv"
+            conv(name, rows, c, 1)
+            normal(f"{name}.block.conv.bias", rows, scale=0.2)
     return tensors
 
 
@@ -324,3 +341,28 @@ class Reference:
         name = "seg_head.classifier.classifier.block.conv"
         x = convolve(x, self.w[f"{name}.weight"]) + self.w[f"{name}.bias"][:, None, None]
         return x.transpose(1, 2, 0)
+
+    def detection_outputs(self, image):
+        """RGB (H, W, 3) to encoded boxes (A, 4) and logits (A, K + 1)."""
+        maps = [x.transpose(2, 0, 1) for x in self.stages(image)[-2:]]
+        for stride in (64, 128, 256):
+            x, name = maps[-1], f"extra_layers.os_{stride}"
+            x = self.conv_norm(x, f"{name}.dw_conv", 2, groups=len(x), activation=None)
+            maps.append(self.conv_norm(x, f"{name}.pw_conv", activation=relu))
+        mean = maps[-1].mean((1, 2), keepdims=True)
+        maps.append(relu(convolve(mean, self.w["extra_layers.os_-1.1.block.conv.weight"])))
+        rows = []
+        for i, (x, anchors) in enumerate(zip(maps, SSD_ANCHORS, strict=True)):
+            name = f"ssd_heads.{i}.loc_cls_layer"
+            if i < 2:
+                x = self.conv_norm(x, f"ssd_heads.{i}.proj_layer", activation=relu)
+            if i < 5:
+                x = self.conv_norm(x, f"{name}.dw_conv", groups=len(x), activation=None)
+                name = f"{name}.pw_conv"
+            name = f"{name}.block.conv"
+            x = convolve(x, self.w[f"{name}.weight"]) + self.w[f"{name}.bias"][:, None, None]
+            for y in range(x.shape[1]):
+                for column in range(x.shape[2]):
+                    rows.extend(np.split(x[:, y, column], anchors))
+        rows = np.array(rows)
+        return rows[:, :4], rows[:, 4:]
