@@ -297,9 +297,10 @@ def decode_window(
     """Decodes a window of an image that is going to be resized.
 
     Upright JPEGs are decoded by the fused operation, which skips the lines and columns outside of
-    the window, and so takes little memory for the largest of them. Where the window is at least twice (4, 8 times) the target in both directions, the
-    decoder also halves the picture (to a quarter, an eighth) inside its cosine transform: that is
-    cheaper, and closer to an area average than bilinear sampling alone would be.
+    the window, and so takes little memory for the largest of them. Where the window is at least
+    twice (4, 8 times) the target in both directions, the decoder also halves the picture (to a
+    quarter, an eighth) inside its cosine transform: that is cheaper, and closer to an area average
+    than bilinear sampling alone would be.
 
     Args:
         contents: Scalar string, the bytes of the image.

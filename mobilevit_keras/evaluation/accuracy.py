@@ -74,7 +74,6 @@ def evaluate(
         crop_size=predictor.size,
         interpolation=predictor.preprocessing.interpolation,
         batch_size=batch_size,
-        prepare=predictor.task.prepare(source),
         skipped=skipped,
         prepare=predictor.task.prepare_evaluation(source),
     )
