@@ -9,10 +9,12 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from mobilevit_keras.export import export_tflite, run_tflite
-from mobilevit_keras.export import metadata_schema_py_generated as metadata
 from mobilevit_keras.export.metadata import add_metadata, label_files
+from mobilevit_keras.export.metadata_schema import metadata_schema
 from mobilevit_keras.tasks import FileOutput
 from tests.tiny import coloured_images, load_tiny
+
+metadata = metadata_schema()
 
 NAMES = ("Äpfel", "Birnen", "Feigen")
 
