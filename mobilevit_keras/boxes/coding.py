@@ -20,7 +20,8 @@ def encode_boxes(boxes, anchors):
         float32 `(..., A, 4)`.
 
     Example:
-    >>> encode_boxes(np.array([[0.1, 0.0, 0.3, 0.2]]), np.array([[0.1, 0.1, 0.2, 0.2]])).numpy()
+    >>> boxes, anchors = np.array([[0.1, 0.0, 0.3, 0.2]]), np.array([[0.1, 0.1, 0.2, 0.2]])
+    >>> encode_boxes(boxes, anchors).numpy().round(3)
     array([[5., 0., 0., 0.]], dtype=float32)
     """
     return keras.utils.bounding_boxes.encode_box_to_deltas(

@@ -20,5 +20,7 @@ def train_step_on(step: Callable, *arguments):
         return step(*arguments)
     import tensorflow as tf
 
-    with tf.control_dependencies(tf.nest.flatten(arguments)):
+    # What is None is what a caller did not give, such as weights of the images.
+    given = [tensor for tensor in tf.nest.flatten(arguments) if tensor is not None]
+    with tf.control_dependencies(given):
         return step(*arguments)

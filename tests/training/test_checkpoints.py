@@ -183,6 +183,13 @@ def fail():
 
 
 class TestSignals:
+    @pytest.fixture(autouse=True)
+    def interruptible(self):
+        """A shell's background jobs ignore SIGINT, and so would a process that they start."""
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+        signal.signal(signal.SIGINT, before)
+
     def fit(self, directory, *callbacks):
         pipeline = RandomPipeline(LENGTHS)
         model = small_model(new_optimizer())

@@ -111,7 +111,8 @@ def test_answers_of_the_exported_tflite_file(ported, tmp_path):
     model, originals = ported
     # The last shape is one that the patch does not divide.
     images, logits, _ = originals[-1]
-    export_tflite(model, tmp_path / "model.tflite", images.shape[1:3], images=images * 255)
+    compared = 255 * np.concatenate([images, images[:, ::-1], 1.0 - images, images[..., ::-1]])
+    export_tflite(model, tmp_path / "model.tflite", images.shape[1:3], images=compared)
     answers = run_tflite(tmp_path / "model.tflite", images * 255)
     assert difference(centred(np.log(answers.outputs["probabilities"])), centred(logits)) < 1e-3
 

@@ -26,7 +26,7 @@ def labels(dataset):
 
 
 def test_written_shards_are_read_back(shards):
-    assert [file.name for file in sorted(shards.iterdir())][:3] == [
+    assert [file.name for file in sorted(shards.glob("[!.]*"))][:3] == [
         "labels.txt",
         "train-00000-of-00004",
         "train-00001-of-00004",
