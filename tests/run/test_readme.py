@@ -76,7 +76,7 @@ def test_commands(folder, monkeypatch):
     assert len(served) == sum(line.startswith(SERVES) for line in lines) == 1
     for path in (
         "runs/photos/model.tflite",
-        "runs/photos/labels.txt",
+        "runs/photos/model.labels.txt",
         "runs/photos/tfjs/model.json",
         "runs/tuned/model.keras",
         "site/index.html",

@@ -184,11 +184,13 @@ def fail():
 
 class TestSignals:
     @pytest.fixture(autouse=True)
-    def interruptible(self):
-        """A shell's background jobs ignore SIGINT, and so would a process that they start."""
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    def usual_handlers(self):
+        """A shell's background jobs ignore SIGINT, and an earlier test may have left a handler."""
+        usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+        before = {number: signal.signal(number, handler) for number, handler in usual.items()}
         yield
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
     def fit(self, directory, *callbacks):
         pipeline = RandomPipeline(LENGTHS)
