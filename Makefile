@@ -11,14 +11,18 @@ CONSTRAINTS ?= constraints.txt
 WEB := convert/web
 TFJS_RUNTIME := mobilevit_keras/export/tfjs_runtime
 
-.PHONY: demo test lint setup web chromium test-slow test-parity clean
+.PHONY: demo test lint setup web chromium test-slow test-parity test-newest clean
 .DEFAULT_GOAL := test
+
+# $(call need_python,LAST): PYTHON is one of 3.11 to 3.LAST.
+need_python = $(PYTHON) -c 'import sys; \
+    sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, $(1)) and "Python 3.11 to 3.$(1) is needed, " \
+    "not %d.%d; name one: make PYTHON=python3.11" % sys.version_info[:2])'
 
 setup: $(VENV)/.installed web
 
 $(VENV)/.installed: setup.cfg pyproject.toml $(CONSTRAINTS)
-	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13) and \
-	    "Python 3.11 or 3.12 is needed; name one: make PYTHON=python3.11")'
+	$(call need_python,12)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet $(CONSTRAINTS:%=--constraint %) -e ".[tfjs,export,demo,test]"
@@ -57,7 +61,8 @@ chromium: $(VENV)/.installed
 	    || $(BIN)/python -m playwright install chromium \
 	    || { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium >/dev/null; }
 
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=30
+WORKERS := -n 2 --dist loadfile --no-loadscope-reorder --durations=30
+PYTEST := $(BIN)/python -m pytest $(WORKERS)
 
 test: setup lint chromium
 	$(BIN)/python -m pip check
@@ -76,5 +81,17 @@ test-parity: setup
 	$(PARITY)/bin/pip install --quiet --no-deps timm==1.0.31
 	PARITY_PYTHON=$(PARITY)/bin/python $(BIN)/python -m pytest tests/parity -s --timeout=600
 
+# With the newest packages that setup.cfg allows, in an environment of its own; the TF.js converter
+# allows no newer ones than those of `make test`.
+NEWEST := .venv-newest
+test-newest: web
+	$(call need_python,13)
+	$(PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/bin/python -m pip install --quiet --upgrade pip
+	$(NEWEST)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager -e ".[export,demo,test]"
+	$(NEWEST)/bin/python -m pip check
+	$(NEWEST)/bin/python -m pip freeze
+	$(NEWEST)/bin/python -m pytest $(WORKERS) -m "not slow and not tfjs"
+
 clean:
-	rm -rf $(VENV) $(PARITY) $(WEB)/node_modules $(WEB)/dist runs build *.egg-info
+	rm -rf $(VENV) $(PARITY) $(NEWEST) $(WEB)/node_modules $(WEB)/dist runs build *.egg-info

@@ -6,7 +6,7 @@ The three take turns in one process group on the same files and the same number 
 - `decode_jpeg`: reads and decodes each file whole, nothing else, in parallel;
 - `pillow`: as many processes as there are cores read, decode, crop, resize and flip as the paper's
   recipe says (bilinear, area 0.08-1), and batch, at the step's size;
-- `pipeline`: `TrainingPipeline` with the paper's five sizes, from the start of an epoch to its end.
+- `pipeline`: `MultiScaleDataset` with the paper's five sizes, from an epoch's start to its end.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import os
 import platform
 import random
 import resource
+import shutil
 import statistics
 import tempfile
 import time
@@ -30,14 +31,15 @@ PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "data" / "photos"
 
 
 def repeated_folder(photos: Path, folder: Path, repeats: int) -> Path:
-    """Makes a folder of two classes in which every photo appears `repeats` times, as links."""
+    """Makes a folder of two classes in which every photo appears `repeats` times, as copies."""
     files = sorted(file for file in photos.iterdir() if file.suffix.lower() in (".jpeg", ".jpg"))
     if not files:
         raise FileNotFoundError(f"A folder of JPEG files is needed. Received: {photos}.")
     for index, file in enumerate(files * repeats):
-        link = folder / ("ab"[index % 2]) / f"{index}.jpg"
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(file.resolve())
+        copy = folder / ("ab"[index % 2]) / f"{index}.jpg"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        # Of links to one file the source would take one.
+        shutil.copyfile(file, copy)
     return folder
 
 
@@ -96,17 +98,16 @@ def measure(photos: Path, repeats: int, rounds: int) -> dict[str, list[tuple[flo
     """Runs the three in turns; the first round of each warms it up and is not counted."""
     import tensorflow as tf
 
-    from mobilevit_keras.data import Schedule, TrainingPipeline
-    from mobilevit_keras.data.image_folder import ImageFolder
+    from mobilevit_keras.data import MultiScaleDataset
+    from mobilevit_keras.data.sources.image_folder import ImageFolder
     from mobilevit_keras.data.threads import num_cores, untuned
 
     with tempfile.TemporaryDirectory() as scratch:
         source = ImageFolder(
             repeated_folder(photos, Path(scratch), repeats), validation_fraction=0.02
         )
-        schedule = Schedule(batch_size=32)
         files = [record["name"].decode() for record in source.examples("train").as_numpy_iterator()]
-        pipeline = TrainingPipeline(source, schedule)
+        pipeline = MultiScaleDataset(source, batch_size=32)
         played = pipeline.dataset()
         bare = (
             tf.data.Dataset.from_tensor_slices(files)
@@ -118,7 +119,7 @@ def measure(photos: Path, repeats: int, rounds: int) -> dict[str, list[tuple[flo
         )
 
         def play_pipeline(epoch: int) -> int:
-            pipeline.epoch_index = epoch
+            pipeline.next_epoch = epoch
             return sum(int(labels.shape[0]) for _, labels in played)
 
         def play_bare(epoch: int) -> int:
@@ -128,7 +129,9 @@ def measure(photos: Path, repeats: int, rounds: int) -> dict[str, list[tuple[flo
             with multiprocessing.get_context("spawn").Pool(num_cores()) as pool:
                 list(pool.imap(pillow_batch, [(files[:2], 32)] * num_cores()))  # The start is free.
                 start, start_cpu = time.perf_counter(), cpu_seconds()
-                images = sum(pool.imap_unordered(pillow_batch, batches(files, schedule, epoch)))
+                images = sum(
+                    pool.imap_unordered(pillow_batch, batches(files, pipeline.schedule, epoch))
+                )
                 seconds = time.perf_counter() - start
                 pool.close()
                 pool.join()

@@ -8,7 +8,6 @@ first 1,000 steps, or the first tenth of a shorter run).
 """
 
 import argparse
-import contextlib
 import math
 import os
 import statistics
@@ -22,13 +21,13 @@ import numpy as np
 from PIL import Image
 
 from mobilevit_keras import MobileViTBackbone, MobileViTImageClassifier
-from mobilevit_keras.data import open_source
-from mobilevit_keras.training.callbacks import ImagesPerSecond, StopOnNaN
+from mobilevit_keras.data import MultiScaleDataset, open_source
+from mobilevit_keras.tasks import Classification
+from mobilevit_keras.training import Recipe
+from mobilevit_keras.training.average import ExponentialMovingAverage
+from mobilevit_keras.training.callbacks import ImagesPerSecond
 from mobilevit_keras.training.checkpoints import Checkpoints
-from mobilevit_keras.training.ema import ExponentialMovingAverage
-from mobilevit_keras.training.epochs import EpochsOfAnyLength, epochs_may_end_early
-from train import fit
-from train.config import ClassificationConfig
+from mobilevit_keras.training.run import compile_for
 
 _CLASSES = ("blue", "green", "red")
 
@@ -74,34 +73,22 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--limit", type=float, default=16.0, help="MiB (default: 16)")
     options = parser.parse_args(arguments)
-    config = ClassificationConfig(sizes=(32, 48), base_size=32, batch_size=8)
     memory = _Memory(options.steps)
     with tempfile.TemporaryDirectory() as name:
         _write_photos(Path(name) / "photos", 40)
         source = open_source(f"folder:{name}/photos")
-        pipeline = fit.build_pipeline(config, source)
+        train = MultiScaleDataset(source, sizes=(32, 48), base_size=32, batch_size=8)
         images = source.num_examples("train")
-        shortest = images // max(batch for _, batch in pipeline.schedule.scales)
+        shortest = images // max(batch for _, batch in train.schedule.scales)
         epochs = math.ceil(options.steps / shortest)
         model = _tiny_model()
-        metrics = fit.compile_model(model, config, options.steps)
+        compile_for(Classification(0.1), model, Recipe(), options.steps)
         average = ExponentialMovingAverage(0.999)
-        checkpoints = Checkpoints(Path(name) / "run", pipeline, average, metrics, every_steps=500)
+        checkpoints = Checkpoints(Path(name) / "run", train, average, every_steps=500)
         print(f"{'step':>7} {'MiB':>9} {'seconds':>9}")
-        with pipeline.clear_errors(), epochs_may_end_early(), open(os.devnull, "w") as nowhere:
-            with contextlib.redirect_stderr(nowhere):
-                model.fit(
-                    EpochsOfAnyLength(fit.one_hot(pipeline.dataset(), len(_CLASSES)), images),
-                    epochs=epochs,
-                    verbose=0,
-                    callbacks=[
-                        average,
-                        StopOnNaN(checkpoints),
-                        ImagesPerSecond(lambda epoch: pipeline.schedule.epoch(epoch, images)),
-                        checkpoints,
-                        memory,
-                    ],
-                )
+        callbacks = [average, ImagesPerSecond(train.steps), memory, checkpoints]
+        with train.clear_errors():
+            model.fit(train, epochs=epochs, verbose=0, callbacks=callbacks)
     warmup = min(1000, options.steps // 10)
     window = max(1, options.steps // 20)
     before = statistics.median(memory.mebibytes[warmup : warmup + window])

@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.plain_conversions import plain_full_int8
 from benchmarks.small_training import small_config, train_or_go_on
-from mobilevit_keras.data import evaluation_dataset, open_source
+from mobilevit_keras.data import EvaluationDataset, open_source
 from mobilevit_keras.export import export_tflite, run_tflite
 from mobilevit_keras.export.benchmark import benchmark
 from mobilevit_keras.export.check_images import open_calibration_images
@@ -51,14 +51,14 @@ def aware_config(config: ClassificationConfig, weights: Path, epochs: int) -> Cl
 
 def validation(options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
     """The validation images, 0..255, and their labels."""
-    dataset = evaluation_dataset(
+    dataset = EvaluationDataset(
         open_source(options.data),
         "validation",
         short_side=options.size,
         crop_size=options.size,
         batch_size=64,
     )
-    images, labels = zip(*dataset.as_numpy_iterator(), strict=True)
+    images, labels = zip(*dataset.get_numpy_iterator(), strict=True)
     return 255.0 * np.concatenate(images), np.concatenate(labels)
 
 

@@ -3,10 +3,8 @@
 import dataclasses
 from pathlib import Path
 
-from mobilevit_keras.training.checkpoints import list_checkpoints
-from mobilevit_keras.training.run_folder import RunFolder
+from train.assembly import open_run
 from train.config import ClassificationConfig
-from train.fit import train_classifier
 
 
 def small_config(data: str, variant: str, size: int, epochs: int, seed: int, **more):
@@ -33,5 +31,5 @@ def small_config(data: str, variant: str, size: int, epochs: int, seed: int, **m
 
 def train_or_go_on(config: ClassificationConfig, folder: Path) -> None:
     """Trains into `folder`, from the last checkpoint of a run that was broken off there."""
-    has_begun = bool(list_checkpoints(RunFolder(folder).checkpoints))
-    train_classifier(dataclasses.replace(config, resume=has_begun, overwrite=not has_begun), folder)
+    config = dataclasses.replace(config, output=str(folder), resume=True)
+    open_run(config).fit()

@@ -21,8 +21,9 @@ import numpy as np
 import tensorflow as tf
 
 from mobilevit_keras.models import VARIANTS
+from mobilevit_keras.training.run import compile_for
+from train.assembly import build_model
 from train.config import ClassificationConfig
-from train.fit import build_model, compile_model
 
 _NUM_CLASSES = 1000
 _UNCOUNTED = 2
@@ -83,7 +84,7 @@ def main(arguments: list[str]) -> int:
         )
         keras.utils.set_random_seed(0)
         model = build_model(config, [str(i) for i in range(_NUM_CLASSES)])
-        compile_model(model, config, 1000)
+        compile_for(config.task(), model, config.recipe(), 1000)
         rng = np.random.default_rng(0)
         batch = (
             rng.random((options.batch_size, options.size, options.size, 3), "float32"),

@@ -4,9 +4,10 @@ import hashlib
 import os
 import re
 import signal
+import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from email.utils import formatdate
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,9 +32,18 @@ MIME_TYPES = {
     ".webp": "image/webp",
 }
 
+_POLICY_FILE = Path(__file__).parent / "web" / "content_security_policy.txt"
+
+
+def content_security_policy() -> str:
+    """What the pages may do; the build writes the same into them, for hosts without headers."""
+    return "; ".join(_POLICY_FILE.read_text(encoding="utf-8").split("\n")).strip("; ")
+
+
 # Sent with everything. The first two make the page cross-origin isolated, which WebAssembly
 # threads need; a worker's script needs them as well.
 HEADERS = {
+    "Content-Security-Policy": content_security_policy(),
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -151,7 +161,23 @@ class SiteServer(ThreadingHTTPServer):
 
     def __init__(self, site: Path, host: str, port: int) -> None:
         self.site = Path(site)
+        self._connections: set[socket.socket] = set()
         super().__init__((host, port), SiteHandler)
+
+    def process_request(self, request: socket.socket, client_address: object) -> None:
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: socket.socket) -> None:
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        """Ends the connections as well, which browsers keep open and would be answered on."""
+        super().server_close()
+        for connection in list(self._connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A browser that closes a connection early is no error of this server."""
@@ -162,14 +188,47 @@ class SiteServer(ThreadingHTTPServer):
         host, port = self.server_address[:2]
         return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}/"
 
+    @property
+    def other_urls(self) -> list[str]:
+        """Where other devices find the site; none where it listens on one address only."""
+        host, port = self.server_address[:2]
+        if host != "0.0.0.0":
+            return []
+        return [f"http://{address}:{port}/" for address in own_addresses()]
+
+
+def own_addresses() -> list[str]:
+    """This computer's IPv4 addresses in its networks, the one that reaches furthest first."""
+    found: list[str] = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # Chooses a network without sending anything; the address belongs to documentation.
+            probe.connect(("192.0.2.1", 9))
+            found.append(probe.getsockname()[0])
+        except OSError:
+            pass
+    try:
+        found += socket.gethostbyname_ex(socket.gethostname())[2]
+    except OSError:
+        pass
+    return [address for address in dict.fromkeys(found) if not address.startswith("127.")]
+
+
+def check_port(port: int) -> None:
+    """Refuses what is no port number."""
+    if not 0 <= port <= 65535:
+        raise ValueError(f"A port must be 0 to 65535. Received: {port}.")
+
 
 def make_server(site: Path, host: str, port: int) -> SiteServer:
     """Binds a server without starting it.
 
     Raises:
         FileNotFoundError: If `site` holds no `index.html`.
+        ValueError: If there is no such port.
         OSError: If the address is not free; the message names it.
     """
+    check_port(port)
     if not (Path(site) / "index.html").is_file():
         raise FileNotFoundError(f"A site must have an index.html. Received: {site}.")
     try:
@@ -203,12 +262,19 @@ def serve(site: Path, host: str, port: int) -> None:
         port: Port; 0 takes a free one.
 
     Raises:
+        ValueError: If there is no such port.
         OSError: If the site does not exist or the address is not free.
     """
     with make_server(site, host, port) as server:
         # `kill` and containers send this one; without a handler the callers' folders would stay.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         print(f"Serving {site} at {server.url} (Ctrl+C stops it).", flush=True)
+        if server.other_urls:
+            print(
+                f"Other devices in the network find it at {' or '.join(server.other_urls)}\n"
+                "(without camera and offline use, for which browsers want https).",
+                flush=True,
+            )
         try:
             server.serve_forever()
         except KeyboardInterrupt:

@@ -2,18 +2,22 @@
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mobilevit_keras.files import atomic_directory
+from mobilevit_keras.description import as_text, read_description
+from mobilevit_keras.files import atomic_directory, check_replaceable
 
 WEB_SOURCES = Path(__file__).parent / "web"
 
 # What decides whether the built application is still the one of the sources.
 _BUILD_INPUTS = (
+    "content_security_policy.txt",
     "index.html",
+    "package.json",
     "package-lock.json",
     "tsconfig.json",
     "tsconfig.worker.json",
@@ -26,10 +30,15 @@ _SAMPLE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _MAX_SAMPLES = 24
 _TFJS_PREFIX = "tfjs"
 
-# The entries of a report that the page shows before it loads the model.
-_SHOWN = frozenset(
-    ("variant", "num_classes", "size", "precision", "bytes", "parameters", "parity", "accuracy")
+# What sites of 0.1.0 consist of, which have no mark, beside their models and samples.
+_UNMARKED = re.compile(
+    r"index\.html|benchmark/index\.html|infer\.js|service_worker\.js|manifest\.webmanifest"
+    r"|models\.json|icons/(icon\.svg|(icon|maskable)-\d+\.png)|assets/[\w.-]+\.(js|css)"
+    r"|runtimes/litert-[\w.-]+/(litert|tfjs)/[\w.-]+\.(js|mjs|wasm)"
 )
+
+# What the page shows of a model before it loads it.
+_SHOWN = frozenset(("task", "variant", "size", "precision", "parameters", "parity", "accuracy"))
 
 
 @dataclass
@@ -41,43 +50,21 @@ class ExportedModel:
         key: What its files' names have in common: "" for `model.tflite` and `tfjs/`.
         tflite: The `.tflite` file, or None.
         tfjs: The TensorFlow.js folder, or None.
-        reports: The exporter's report by format.
+        descriptions: What each of them says about itself, by format.
     """
 
     run_dir: Path
     key: str
     tflite: Path | None = None
     tfjs: Path | None = None
-    reports: dict[str, dict] = field(default_factory=dict)
+    descriptions: dict[str, dict] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """What a person reads: variant, precision, and the file's name where it says more."""
-        report = next(iter(self.reports.values()))
-        parts = [str(report["variant"]), str(report["precision"])]
+        description = next(iter(self.descriptions.values()))
+        parts = [str(description["variant"]), str(description["precision"])]
         return " · ".join([*parts, self.key] if self.key and self.key not in parts else parts)
-
-
-def read_report(path: Path) -> dict:
-    """Reads an exporter's report.
-
-    Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If the file is no report of a classifier.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"The report of its export must lie beside a model. Received: no {path}."
-        )
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"A report must be JSON. Received: {path} ({error}).") from error
-    wanted = {"variant", "num_classes", "size", "precision", "preprocessing"}
-    missing = sorted(wanted - report.keys()) if isinstance(report, dict) else sorted(wanted)
-    if missing:
-        raise ValueError(f"A report must have {', '.join(missing)}. Received: {path}.")
-    return report
 
 
 def find_models(run_dir: Path) -> list[ExportedModel]:
@@ -91,7 +78,7 @@ def find_models(run_dir: Path) -> list[ExportedModel]:
 
     Raises:
         FileNotFoundError: If the folder does not exist or holds no exported model.
-        ValueError: If a model's report cannot be understood.
+        ValueError: If a model says nothing about itself, or what cannot be understood.
     """
     single = run_dir.suffix == ".tflite" and run_dir.is_file()
     if not single and not run_dir.is_dir():
@@ -101,17 +88,19 @@ def find_models(run_dir: Path) -> list[ExportedModel]:
     def model(key: str) -> ExportedModel:
         return models.setdefault(key, ExportedModel(run_dir, key))
 
-    for path in [run_dir] if single else sorted(run_dir.glob("*.tflite")):
+    # A name that begins with a dot is a file that an export has not finished.
+    files = [path for path in sorted(run_dir.glob("*.tflite")) if not path.name.startswith(".")]
+    for path in [run_dir] if single else files:
         found = model(_key(path.stem, "model"))
         found.tflite = path
-        found.reports["tflite"] = read_report(path.with_name(f"{path.stem}.report.json"))
+        found.descriptions["tflite"] = read_description(path)
     folders = [run_dir] if (run_dir / "model.json").is_file() else sorted(run_dir.glob("tfjs*"))
     for path in folders:
         if not (path / "model.json").is_file():
             continue
         found = model(_key(path.name, _TFJS_PREFIX) if path != run_dir else path.name)
         found.tfjs = path
-        found.reports["tfjs"] = read_report(path / "report.json")
+        found.descriptions["tfjs"] = read_description(path)
     if not models:
         raise FileNotFoundError(
             "A folder must hold exported models (*.tflite or tfjs*/model.json). "
@@ -136,10 +125,38 @@ def build_app(npm: str = "npm") -> Path:
     page = built / "index.html"
     if page.is_file() and page.stat().st_mtime >= _newest_input():
         return built
-    if not (WEB_SOURCES / "node_modules" / ".package-lock.json").is_file():
+    if not _packages_are_those_of_the_lock():
         _run([npm, "ci", "--no-audit", "--no-fund"])
     _run([npm, "run", "build"])
     return built
+
+
+def _packages_are_those_of_the_lock() -> bool:
+    """Whether every package that the lock file names is installed as it says.
+
+    npm writes what it has installed into a second lock file. Packages for other systems, which are
+    optional, are in the first only.
+    """
+    try:
+        wanted, installed = (
+            json.loads(path.read_text(encoding="utf-8"))["packages"]
+            for path in (
+                WEB_SOURCES / "package-lock.json",
+                WEB_SOURCES / "node_modules" / ".package-lock.json",
+            )
+        )
+    except (FileNotFoundError, ValueError, KeyError):
+        return False
+
+    def version(package: dict) -> tuple:
+        return package.get("version"), package.get("integrity")
+
+    return all(
+        name == ""
+        or (package.get("optional", False) and name not in installed)
+        or (name in installed and version(installed[name]) == version(package))
+        for name, package in wanted.items()
+    )
 
 
 def _newest_input() -> float:
@@ -168,24 +185,24 @@ def build_site(run_dirs: list[Path], output: Path, *, npm: str = "npm") -> Path:
 
     Args:
         run_dirs: Folders with exported models; the first model found is shown first.
-        output: The site's folder; an earlier site there is replaced whole.
+        output: The site's folder. An earlier site there is replaced; what else lies beside it, such
+            as `.git` and `CNAME`, stays.
         npm: The command that builds the application.
 
     Returns:
         The site's folder.
 
     Raises:
-        ValueError: If `output` holds something that is not a site, or a report is not one.
+        ValueError: If `output` holds something that is not a site, or a model does not say what it
+            is.
         OSError: If a folder holds no model, npm fails, or a file cannot be read or written.
     """
     models = [model for run_dir in run_dirs for model in find_models(Path(run_dir))]
     output = Path(output)
-    if output.exists() and not (output.is_dir() and _is_empty_or_site(output)):
-        raise ValueError(
-            f"The output must be a new, empty or earlier site's folder. Received: {output}."
-        )
+    # Before the build, which takes its time.
+    check_replaceable(output, unmarked=_unmarked_files, keeps_others=True)
     app = build_app(npm)
-    with atomic_directory(output) as folder:
+    with atomic_directory(output, unmarked=_unmarked_files, keeps_others=True) as folder:
         shutil.copytree(app, folder, dirs_exist_ok=True)
         names = [model.name for model in models]
         entries: dict[str, dict] = {}
@@ -197,60 +214,100 @@ def build_site(run_dirs: list[Path], output: Path, *, npm: str = "npm") -> Path:
         samples = _copy_samples(run_dirs, folder)
         index = {"models": list(entries.values()), "samples": samples}
         text = json.dumps(index, indent=1, ensure_ascii=False)
-        (folder / "models.json").write_text(text + "\n", encoding="utf-8")
+        # File names may hold bytes that are no text.
+        (folder / "models.json").write_text(text + "\n", encoding="utf-8", errors="replace")
     return output
 
 
-def _is_empty_or_site(folder: Path) -> bool:
-    return not any(folder.iterdir()) or (folder / "models.json").is_file()
+def _unmarked_files(folder: Path) -> list[str]:
+    """Every file of a site of 0.1.0, which wrote no mark; none where the folder is no such site."""
+    try:
+        index = json.loads((folder / "models.json").read_text(encoding="utf-8"))
+        ids = [model["id"] for model in index["models"]]
+        urls = [url for model in index["models"] for url in model["files"].values()]
+        samples = set(index["samples"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+    wanted = ("index.html", "service_worker.js", "manifest.webmanifest", *urls)
+    if not all((folder / name).is_file() for name in wanted):
+        return []
+    paths = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    models = tuple(f"models/{name}/" for name in ids)
+    return [
+        name
+        for name in names
+        if name.startswith(models) or name in samples or _UNMARKED.fullmatch(name)
+    ]
+
+
+def _plain(name: str) -> str:
+    """A file's name as it can stand in an address without being changed."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name)
 
 
 def _copy_model(model: ExportedModel, site: Path) -> dict:
     """Copies one model; its folder's name carries a hash, so that it may be cached for ever."""
-    digest = hashlib.sha256()
-    files: dict[str, Path] = {}
+    files: dict[str, bytes] = {}
+    urls: dict[str, str] = {}
     if model.tflite:
-        files[model.tflite.name] = model.tflite
-        report = model.tflite.with_name(f"{model.tflite.stem}.report.json")
-        files[report.name] = report
-        files["labels.txt"] = _labels(model.tflite)
+        stem = _plain(model.tflite.stem)
+        urls["tflite"] = f"{stem}.tflite"
+        files[urls["tflite"]] = model.tflite.read_bytes()
+        files |= _beside(model.descriptions["tflite"], f"{stem}.report.json", "labels.txt")
     if model.tfjs:
+        urls["tfjs"] = f"{_TFJS_PREFIX}/model.json"
         for path in sorted(model.tfjs.iterdir()):
-            if path.suffix in {".json", ".bin", ".txt"}:
-                files[f"{_TFJS_PREFIX}/{path.name}"] = path
-    for name, path in files.items():
-        digest.update(name.encode() + path.read_bytes())
-    report = next(iter(model.reports.values()))
-    words = [str(report["variant"]), str(report["precision"]), digest.hexdigest()[:10]]
-    identifier = "-".join(words).replace("/", "_")
+            if path.name == "model.json" or path.suffix == ".bin":
+                files[f"{_TFJS_PREFIX}/{path.name}"] = path.read_bytes()
+        names = (f"{_TFJS_PREFIX}/report.json", f"{_TFJS_PREFIX}/labels.txt")
+        files |= _beside(model.descriptions["tfjs"], *names)
+    digest = hashlib.sha256()
+    for name, content in files.items():
+        digest.update(name.encode() + content)
+    description = next(iter(model.descriptions.values()))
+    words = [str(description["variant"]), str(description["precision"]), digest.hexdigest()[:10]]
+    identifier = _plain("-".join(words))
     folder = site / "models" / identifier
-    for name, path in files.items():
+    for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, folder / name)
-    urls = {}
-    if model.tflite:
-        urls["tflite"] = f"models/{identifier}/{model.tflite.name}"
-    if model.tfjs:
-        urls["tfjs"] = f"models/{identifier}/{_TFJS_PREFIX}/model.json"
-    reports = {
-        name: {key: value for key, value in report.items() if key in _SHOWN}
-        for name, report in model.reports.items()
+        (folder / name).write_bytes(content)
+    return {
+        "id": identifier,
+        "files": {name: f"models/{identifier}/{url}" for name, url in urls.items()},
+        "reports": {name: _shown(model, name) for name in model.descriptions},
     }
-    return {"id": identifier, "files": urls, "reports": reports}
 
 
-def _labels(tflite: Path) -> Path:
-    """Class names of a `.tflite` file: its own `NAME.labels.txt`, or the folder's `labels.txt`."""
-    own = tflite.with_name(f"{tflite.stem}.labels.txt")
-    return own if own.is_file() else tflite.with_name("labels.txt")
+def _shown(model: ExportedModel, file_format: str) -> dict:
+    description = model.descriptions[file_format]
+    is_file = file_format == "tflite"
+    paths = [model.tflite] if is_file else [*model.tfjs.glob("*.bin"), model.tfjs / "model.json"]
+    return {
+        **{name: value for name, value in description.items() if name in _SHOWN},
+        "num_classes": len(description["class_names"]),
+        "bytes": sum(path.stat().st_size for path in paths),
+    }
+
+
+def _beside(description: dict, report: str, labels: str) -> dict[str, bytes]:
+    """What the page reads beside an export of 0.1.0, whose file carries no description."""
+    if description["schema"] > 0:
+        return {}
+    names = description["class_names"]
+    named = {name: value for name, value in description.items() if name != "class_names"}
+    text = as_text(named | {"schema": 1, "num_classes": len(names)})
+    return {report: text.encode(), labels: ("\n".join(names) + "\n").encode()}
 
 
 def _copy_samples(run_dirs: list[Path], site: Path) -> list[str]:
     urls = []
     for run_dir in run_dirs:
         for path in sorted((Path(run_dir) / "samples").glob("*")):
-            if path.suffix.lower() not in _SAMPLE_SUFFIXES or len(urls) == _MAX_SAMPLES:
+            if path.suffix.lower() not in _SAMPLE_SUFFIXES or path.name.startswith("."):
                 continue
+            if len(urls) == _MAX_SAMPLES:
+                break
             name = f"{len(urls):02d}{path.suffix.lower()}"
             (site / "samples").mkdir(exist_ok=True)
             shutil.copyfile(path, site / "samples" / name)

@@ -16,7 +16,12 @@ USES_TENSORFLOW = False
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this subcommand's arguments."""
     add_model_arguments(parser)
-    parser.add_argument("output", type=Path, metavar="OUT_DIR", help="the site's folder")
+    parser.add_argument(
+        "output",
+        type=Path,
+        metavar="OUT_DIR",
+        help="the site's folder; your own files beside an earlier site, such as .git, stay",
+    )
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:

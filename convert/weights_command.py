@@ -4,10 +4,12 @@
   python -m convert weights mobilevit_s.cvnets_in1k mobilevit_s.keras
   python -m convert weights runs/photos/model.keras photos.safetensors --layout timm
 
+  python -m convert weights --list
+
 The first form takes a checkpoint of CVNets (.pt), Hugging Face or timm (.safetensors, .bin), or
-the name of a preset, which is downloaded. Nothing in a checkpoint is executed. Layout, variant and
-number of classes are found in the file; preprocessing and ImageNet's class names are saved with
-the model.
+the name of a preset, which is downloaded; --list prints the presets, and where they come from.
+Nothing in a checkpoint is executed. Layout, variant and number of classes are found in the file;
+preprocessing and ImageNet's class names are saved with the model.
 """
 
 import argparse
@@ -23,11 +25,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's arguments to `parser`."""
     parser.add_argument(
         "source",
+        nargs="?",
         metavar="SOURCE",
         help="checkpoint (.pt, .pth, .bin, .safetensors), preset, or .keras model",
     )
     parser.add_argument(
-        "output", type=Path, metavar="OUT", help=".keras, or .safetensors where SOURCE is .keras"
+        "output",
+        nargs="?",
+        type=Path,
+        metavar="OUT",
+        help=".keras, or .safetensors where SOURCE is .keras",
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="print the presets with their addresses and licence"
     )
     parser.add_argument(
         "--variant",
@@ -46,6 +56,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Runs the command; returns its exit status."""
+    if options.list:
+        return _list_presets()
+    if options.output is None:
+        raise ValueError("SOURCE and OUT must be given. See --help.")
     to_keras = options.output.suffix == _KERAS
     if not to_keras and (options.output.suffix, Path(options.source).suffix) != (
         _SAFETENSORS,
@@ -67,6 +81,15 @@ def main(options: argparse.Namespace) -> int:
             f"Received: {options.source}, a Keras model."
         )
     return _to_keras(options) if to_keras else _to_safetensors(options)
+
+
+def _list_presets() -> int:
+    from mobilevit_keras.weights import PRESETS
+
+    for name, preset in PRESETS.items():
+        print(f"{name:<28} {preset.megabytes:>5} MB  top-1 {preset.top1:>5}  {preset.source}")
+    print(f"Licence: {'; '.join(sorted({preset.licence for preset in PRESETS.values()}))}")
+    return 0
 
 
 def _to_keras(options: argparse.Namespace) -> int:

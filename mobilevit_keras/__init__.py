@@ -22,6 +22,7 @@ def _is_command() -> bool:
 # Importing the package registers its classes, so that Keras opens files that hold them.
 if not _is_command():
     from mobilevit_keras import (
+        boxes,
         data,
         evaluation,
         export,
@@ -39,6 +40,8 @@ if not _is_command():
     from mobilevit_keras.models import (
         MobileViTBackbone,
         MobileViTImageClassifier,
+        MobileViTImageSegmenter,
+        MobileViTObjectDetector,
         Preprocessing,
         VisionTask,
         freeze,
@@ -51,9 +54,12 @@ if not _is_command():
 __all__ = [
     "MobileViTBackbone",
     "MobileViTImageClassifier",
+    "MobileViTImageSegmenter",
+    "MobileViTObjectDetector",
     "Preprocessing",
     "VisionTask",
     "__version__",
+    "boxes",
     "data",
     "evaluation",
     "export",

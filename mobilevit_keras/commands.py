@@ -1,12 +1,14 @@
 """How the commands begin and end: subcommands, exit statuses and one clear line for a mistake."""
 
 import argparse
+import contextlib
 import importlib
 import logging
 import os
 import sys
+import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 # A ValueError raised here was written for the person who runs a command.
 _OURS = ("mobilevit_keras", "train", "convert")
@@ -45,6 +47,7 @@ def run_subcommand(package: str, names: Sequence[str], arguments: Sequence[str])
     options = parser.parse_args(arguments)
     if options.uses_tensorflow:
         _import_tensorflow_quietly()
+        _check_backend()
     return options.main(options)
 
 
@@ -59,16 +62,58 @@ def _import_tensorflow_quietly() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     absl.logging.set_verbosity(absl.logging.ERROR)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    # While it is imported, TensorFlow writes past Python and past every setting of its own.
+    with quiet_libraries():
+        importlib.import_module("tensorflow")
+
+
+@contextlib.contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Keeps from the terminal what native libraries write past Python and its settings.
+
+    Notices of devices, delegates and sessions, which nobody can act on. What Python writes to
+    `sys.stderr` appears as ever. Where the block ends in an error that is no mistake of a person's,
+    what was kept back is shown: it may say why.
+    """
     sys.stderr.flush()
     terminal = os.dup(2)
+    python_stderr = sys.stderr
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        if _is_descriptor_2(python_stderr):
+            sys.stderr = os.fdopen(os.dup(terminal), "w", buffering=1, errors="backslashreplace")
+        try:
+            yield
+        except (OSError, ValueError, ImportError, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:
+            kept.seek(0)
+            os.write(terminal, kept.read())
+            raise
+        finally:
+            if sys.stderr is not python_stderr:
+                sys.stderr.close()
+                sys.stderr = python_stderr
+            os.dup2(terminal, 2)
+            os.close(terminal)
+
+
+def _is_descriptor_2(stream) -> bool:
     try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        importlib.import_module("tensorflow")
-    finally:
-        os.dup2(terminal, 2)
-        os.close(terminal)
+        return stream.fileno() == 2
+    except (AttributeError, OSError, ValueError):
+        return False
+
+
+def _check_backend() -> None:
+    """Raises a ValueError where Keras is set to another backend than the commands are made for."""
+    import keras
+
+    backend = keras.config.backend()
+    if backend != "tensorflow":
+        raise ValueError(
+            "The commands run on Keras's TensorFlow backend: KERAS_BACKEND=tensorflow. "
+            f"Received: {backend!r}."
+        )
 
 
 def run(main: Callable[[Sequence[str]], int], arguments: Sequence[str] | None = None) -> int:

@@ -190,7 +190,8 @@ def _update(path: Path, temporary: Path, written: list[str], before: Collection[
         )
     # All of them are ours, wherever this may be interrupted.
     _write_mark(path, {*written, *before})
-    for name in written:
+    # The deepest first: what a page or an index at the top names is there before it.
+    for name in sorted(written, key=lambda name: (-name.count("/"), name)):
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         os.replace(temporary / name, path / name)
     for name in set(before).difference(written):

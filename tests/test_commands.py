@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -50,3 +53,38 @@ def test_an_interruption(capsys):
 
 def test_status_and_arguments_pass():
     assert commands.run(lambda arguments: len(arguments), ["a", "b", "c"]) == 3
+
+
+NOISY = """
+import os, sys
+from mobilevit_keras.commands import quiet_libraries
+with quiet_libraries():
+    os.write(2, b"of a library\\n")
+    print("of Python", file=sys.stderr)
+    if len(sys.argv) > 1:
+        raise {"ValueError": ValueError, "RuntimeError": RuntimeError}[sys.argv[1]]("why")
+os.write(2, b"afterwards\\n")
+"""
+
+
+@pytest.mark.parametrize("error", [None, "ValueError", "RuntimeError"])
+def test_libraries_are_quiet_but_where_the_program_fails(error):
+    arguments = [] if error is None else [error]
+    process = subprocess.run(
+        [sys.executable, "-c", NOISY, *arguments], capture_output=True, text=True
+    )
+    assert "of Python\n" in process.stderr
+    assert ("of a library" in process.stderr) == (error == "RuntimeError")
+    assert ("afterwards" in process.stderr) == (error is None)
+
+
+def test_another_backend_is_refused_in_one_line():
+    done = subprocess.run(
+        [sys.executable, "-m", "train", "describe"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
+    )
+    assert done.returncode == 2
+    assert done.stderr.endswith("KERAS_BACKEND=tensorflow. Received: 'jax'.\n")
+    assert len(done.stderr.splitlines()) == 1

@@ -4,7 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mobilevit_keras import MobileViTBackbone, MobileViTImageClassifier
+from mobilevit_keras import (
+    MobileViTBackbone,
+    MobileViTImageClassifier,
+    MobileViTImageSegmenter,
+    MobileViTObjectDetector,
+)
 from mobilevit_keras.layers import BatchNorm
 
 _FOLDER = Path(__file__).parent
@@ -72,22 +77,28 @@ def coloured_images(count, height, width=None, seed=0):
     rows, columns = np.arange(height) * 4 // height, np.arange(width) * 4 // width
     shapes = generator.uniform(0.0, 1.0, (count, 4, 4, 3))[:, rows][:, :, columns]
     noise = generator.uniform(0.0, 1.0, (count, height, width, 3))
-    return np.rint(255.0 * (0.6 * colour + 0.3 * shapes + 0.1 * noise)).astype("float32")
+    images = np.rint(255.0 * (0.6 * colour + 0.3 * shapes + 0.1 * noise))
+    return np.ascontiguousarray(images, np.float32)
+
+
+def _backbone(**arguments):
+    return MobileViTBackbone(
+        **{
+            "stage_filters": (8, 8, 16, 16, 16),
+            "expand_ratio": 2,
+            "transformer_dims": (16, 16, 16),
+            "num_layers": (1, 2, 1),
+            "stem_filters": 8,
+            **arguments,
+        }
+    )
 
 
 def build_tiny(num_classes=3, class_names=None, preprocessing=None, **backbone):
     """A classifier of MobileViT's shape with a few channels and random norms."""
-    arguments = {
-        "stage_filters": (8, 8, 16, 16, 16),
-        "expand_ratio": 2,
-        "transformer_dims": (16, 16, 16),
-        "num_layers": (1, 2, 1),
-        "stem_filters": 8,
-        **backbone,
-    }
     return randomize(
         MobileViTImageClassifier(
-            MobileViTBackbone(**arguments),
+            _backbone(**backbone),
             num_classes,
             class_names=class_names,
             preprocessing=preprocessing,
@@ -101,3 +112,22 @@ def load_tiny(activation="silu", **arguments):
     with np.load(TRAINED[activation]) as file:
         model.set_weights([file[str(i)].astype("float32") for i in range(len(model.weights))])
     return model
+
+
+def build_tiny_segmenter(num_classes=3, class_names=None, **backbone):
+    """A segmenter with a few channels and random norms."""
+    return randomize(
+        MobileViTImageSegmenter(
+            _backbone(**{"output_stride": 16, **backbone}),
+            num_classes,
+            filters=8,
+            class_names=class_names,
+        )
+    )
+
+
+def build_tiny_detector(num_classes=3, class_names=None, **backbone):
+    """A detector on a backbone with a few channels, and random norms."""
+    return randomize(
+        MobileViTObjectDetector(_backbone(**backbone), num_classes, class_names=class_names)
+    )

@@ -8,10 +8,11 @@ epoch over that of a fixed-size one for the same number of images (by pixels it 
 """
 
 import argparse
-import dataclasses
 import json
 import os
 import platform
+
+from mobilevit_keras.paper import SIZES
 
 HELP = "time training steps at each size"
 
@@ -19,9 +20,7 @@ HELP = "time training steps at each size"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's flags to `parser`."""
     parser.add_argument("--variant", default="mobilevit_xxs", metavar="NAME")
-    parser.add_argument(
-        "--sizes", type=int, nargs="+", default=[160, 192, 256, 288, 320], metavar="N"
-    )
+    parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES), metavar="N")
     parser.add_argument("--base-size", type=int, default=256, metavar="N")
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="(default: 16)")
     parser.add_argument("--rounds", type=int, default=6, metavar="N", help="(default: 6)")
@@ -34,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Runs the command; returns its exit status."""
-    from train.config import ClassificationConfig
-    from train.fit import build_schedule
+    from mobilevit_keras.data import Schedule
+    from train.config import SIZES_AND_BATCHES, ClassificationConfig
     from train.timing import time_steps
 
     config = ClassificationConfig(
@@ -47,7 +46,9 @@ def main(options: argparse.Namespace) -> int:
         jit_compile=options.jit_compile,
     )
     multi_scale, fixed = (
-        build_schedule(dataclasses.replace(config, sampler=sampler))
+        Schedule(
+            **{name: getattr(config, name) for name in SIZES_AND_BATCHES} | {"sampler": sampler}
+        )
         for sampler in ("multi_scale_variable_batch", "fixed")
     )
     scales = dict(multi_scale.scales) | dict(fixed.scales)

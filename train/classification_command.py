@@ -11,7 +11,10 @@ curves.png and checkpoints. After a crash
 
   python -m train classification --output runs/photos --resume
 
-goes on from the last checkpoint with the run's own configuration, to the bit.
+goes on from the last checkpoint with the run's own configuration, to the bit. --resume also begins
+a run that has no checkpoint yet, so that a queue can start one and the same command again and
+again. SIGTERM and Ctrl-C end a training after its next step and a checkpoint, with exit status 75:
+not finished. 0 is finished, 1 a loss that is no number any more, 2 a mistake, 130 a second Ctrl-C.
 
 A model that has learned already needs fewer images and less time:
 
@@ -20,6 +23,7 @@ A model that has learned already needs fewer images and less time:
 """
 
 import argparse
+import os
 from pathlib import Path
 
 from train import config as configuration
@@ -59,12 +63,13 @@ def main(options: argparse.Namespace) -> int:
         if not getattr(config, name):
             raise ValueError(f"`--{name}` must be given. See --help.")
     from mobilevit_keras.training.checkpoints import Preempted
-    from train import fit
+    from train import assembly
 
     try:
-        fit.train_classifier(config, Path(config.output))
+        assembly.open_run(config).fit()
     except Preempted as stop:
         print(stop)
+        return os.EX_TEMPFAIL
     except FloatingPointError as error:
         print(f"error: {error}")
         return 1

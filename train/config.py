@@ -10,7 +10,9 @@ from pathlib import Path
 
 import yaml
 
-from mobilevit_keras.files import atomic_path
+from mobilevit_keras.paper import CROP_AREA, SIZES
+from mobilevit_keras.source_kinds import DATA_HELP
+from mobilevit_keras.training.recipe import Recipe
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -21,27 +23,39 @@ def option(default, text: str, group: str):
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassificationConfig:
-    """Everything a training of an image classifier depends on."""
+class Config:
+    """Everything a training depends on, whatever its task.
+
+    Attributes:
+        MODEL: The fields of a subclass that are arguments of its task's models.
+    """
+
+    MODEL: typing.ClassVar[tuple[str, ...]] = ()
 
     data: str = option(
         "",
-        "Images: digits, folder:PATH (a folder for each class) or tfds:NAME",
+        f"Images: {DATA_HELP}",
+        "what to train on, and where to",
+    )
+    shuffle_buffer: int | None = option(
+        None,
+        "Records in the shuffle buffer of tfds: and tfrecord: sources, 4,096 by default",
         "what to train on, and where to",
     )
     output: str = option(
         "",
-        "Folder of the run: model.keras, log.csv, curves.png, checkpoints, config.yaml",
+        "Folder of the run: model.keras, best.keras, log.csv, curves.png, checkpoints, config.yaml",
         "what to train on, and where to",
     )
     resume: bool = option(
         False,
-        "Go on from the last checkpoint in the output folder",
+        "Go on from the last checkpoint in the output folder; begin where there is none yet",
         "what to train on, and where to",
     )
     overwrite: bool = option(
         False,
-        "Begin anew in an output folder that holds a run already",
+        "Begin anew in an output folder that holds a run already; what it and its exports wrote "
+        "there is deleted",
         "what to train on, and where to",
     )
 
@@ -67,7 +81,6 @@ class ClassificationConfig:
     dropout: float | None = option(
         None, "Inside the transformers; the variant's own by default", "model"
     )
-    classifier_dropout: float = option(0.1, "Before the classifier", "model")
 
     sampler: str = option(
         "multi_scale_variable_batch",
@@ -75,7 +88,7 @@ class ClassificationConfig:
         "sizes and batches",
     )
     sizes: tuple[int, ...] = option(
-        (160, 192, 256, 288, 320), "Image sizes in pixels to draw from", "sizes and batches"
+        SIZES, "Image sizes in pixels to draw from", "sizes and batches"
     )
     base_size: int = option(
         256, "The size at which a batch holds batch_size images", "sizes and batches"
@@ -89,7 +102,7 @@ class ClassificationConfig:
         "basic", "none, basic (random resized crop and flip) or advanced", "augmentation"
     )
     crop_area: tuple[float, float] = option(
-        (0.08, 1.0), "Part of an image that a random crop covers", "augmentation"
+        CROP_AREA, "Part of an image that a random crop covers", "augmentation"
     )
     horizontal_flip: bool = option(
         True, "Mirror half of the images (wrong for digits and text)", "augmentation"
@@ -98,26 +111,43 @@ class ClassificationConfig:
         False, "Stop at the first unreadable image instead of skipping it", "augmentation"
     )
 
-    epochs: int = option(300, "Passes over the training images", "optimisation")
-    initial_learning_rate: float = option(0.0002, "At the first update", "optimisation")
-    peak_learning_rate: float = option(0.002, "After the warm-up", "optimisation")
-    final_learning_rate: float = option(0.0002, "At the last update", "optimisation")
+    epochs: int = option(Recipe.epochs, "Passes over the training images", "optimisation")
+    initial_learning_rate: float = option(
+        Recipe.initial_learning_rate, "At the first update", "optimisation"
+    )
+    peak_learning_rate: float = option(
+        Recipe.peak_learning_rate, "After the warm-up", "optimisation"
+    )
+    final_learning_rate: float = option(
+        Recipe.final_learning_rate, "At the last update", "optimisation"
+    )
     warmup_steps: int = option(
-        3000, "Updates of the warm-up; at most a tenth of the whole training", "optimisation"
+        Recipe.warmup_steps,
+        "Updates of the warm-up; at most a tenth of the whole training",
+        "optimisation",
     )
-    weight_decay: float = option(0.01, "AdamW's, on every parameter", "optimisation")
+    weight_decay: float = option(Recipe.weight_decay, "AdamW's, on every parameter", "optimisation")
     decay_norms_and_biases: bool = option(
-        True, "Whether weight decay covers norms and biases too", "optimisation"
+        Recipe.decay_norms_and_biases,
+        "Whether weight decay covers norms and biases too",
+        "optimisation",
     )
-    label_smoothing: float = option(0.1, "Probability spread over all classes", "optimisation")
     ema_decay: float = option(
-        0.9995, "Of the averaged weights, which are evaluated and saved; 0 for none", "optimisation"
+        Recipe.ema_decay,
+        "Of the averaged weights, which are evaluated and saved; 0 for none",
+        "optimisation",
     )
-    clip_norm: float | None = option(None, "Largest global norm of the gradients", "optimisation")
-    gradient_accumulation: int = option(1, "Batches for each update", "optimisation")
+    clip_norm: float | None = option(
+        Recipe.clip_norm, "Largest global norm of the gradients", "optimisation"
+    )
+    gradient_accumulation: int = option(
+        Recipe.gradient_accumulation, "Batches for each update", "optimisation"
+    )
     precision: str = option("float32", "float32, mixed_float16 or mixed_bfloat16", "optimisation")
     jit_compile: bool = option(
-        False, "Compile the step by XLA (one compilation for each image size)", "optimisation"
+        Recipe.jit_compile,
+        "Compile the step by XLA (one compilation for each image size)",
+        "optimisation",
     )
 
     evaluation_crop_size: int | None = option(
@@ -134,12 +164,14 @@ class ClassificationConfig:
         "quantization",
     )
     freeze_ranges_after: int | None = option(
-        None,
+        Recipe.freeze_ranges_after,
         "Steps before the activations' ranges are frozen; half of all by default",
         "quantization",
     )
     distillation: float = option(
-        0.0, "Share of the float model's answers in the loss, 0 to 1", "quantization"
+        Recipe.distillation,
+        "Share of the float model's answers in the loss, 0 to 1",
+        "quantization",
     )
 
     seed: int = option(0, "Of weights, order, sizes, crops and dropout", "the run")
@@ -169,23 +201,33 @@ class ClassificationConfig:
         for name in _POSITIVE:
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1. Received: {getattr(self, name)}.")
-        if self.quantize != "none" and self.weights is None:
-            raise ValueError("`quantize` starts from a trained model. Received: no `weights`.")
-        if self.quantize == "none" and (self.distillation or self.freeze_ranges_after is not None):
-            raise ValueError(
-                "`distillation` and `freeze_ranges_after` go with `quantize`. "
-                "Received: quantize='none'."
-            )
-        if self.quantize != "none" and self.distribute != "none":
-            raise ValueError(
-                "`quantize` runs on one device so far. "
-                f"Received: quantize={self.quantize!r}, distribute={self.distribute!r}."
-            )
         for name, values in _CHOICES.items():
             if getattr(self, name) not in values:
                 raise ValueError(
                     f"`{name}` must be one of {values}. Received: {getattr(self, name)!r}."
                 )
+        for name in _DROPOUTS:
+            if not 0 <= (getattr(self, name, None) or 0) < 1:
+                raise ValueError(
+                    f"`{name}` must be from 0 up to, not including, 1. "
+                    f"Received: {getattr(self, name)}."
+                )
+        self._check_together()
+        self.recipe()
+
+    def _check_together(self) -> None:
+        if self.freeze != "none" and self.weights is None:
+            raise ValueError(
+                "`freeze` keeps what trained weights know. "
+                f"Received: freeze={self.freeze!r}, no `weights`."
+            )
+        if self.quantize == "none" and (self.distillation or self.freeze_ranges_after is not None):
+            raise ValueError(
+                "`distillation` and `freeze_ranges_after` go with `quantize`. "
+                "Received: quantize='none'."
+            )
+        if self.quantize != "none":
+            self._check_quantize()
         # Keras clips and accumulates the gradients of each replica before they are added up.
         if self.distribute != "none" and (self.clip_norm or self.gradient_accumulation > 1):
             raise ValueError(
@@ -194,14 +236,59 @@ class ClassificationConfig:
                 f"gradient_accumulation={self.gradient_accumulation}."
             )
 
+    def _check_quantize(self) -> None:
+        if self.weights is None:
+            raise ValueError("`quantize` starts from a trained model. Received: no `weights`.")
+        if self.distribute != "none":
+            raise ValueError(
+                "`quantize` runs on one device so far. "
+                f"Received: quantize={self.quantize!r}, distribute={self.distribute!r}."
+            )
+        if self.precision != "float32":
+            raise ValueError(
+                "`quantize` trains in float32. "
+                f"Received: quantize={self.quantize!r}, precision={self.precision!r}."
+            )
+
+    def recipe(self) -> Recipe:
+        """The optimisation."""
+        fields = dataclasses.fields(Recipe)
+        return Recipe(**{field.name: getattr(self, field.name) for field in fields})
+
+    def saved(self) -> dict:
+        """The final configuration as YAML has it; as a recipe it repeats the run."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in dataclasses.asdict(self).items()
+            if key not in ("resume", "overwrite")
+        }
+
+    def task(self):
+        """The `Task` with its options."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassificationConfig(Config):
+    """What a training of an image classifier depends on beside that."""
+
+    MODEL = ("classifier_dropout",)
+
+    classifier_dropout: float = option(0.1, "Before the classifier", "model")
+    label_smoothing: float = option(0.1, "Probability spread over all classes", "optimisation")
+
+    def task(self):
+        from mobilevit_keras.tasks import Classification
+
+        return Classification(self.label_smoothing)
+
 
 _POSITIVE = (
-    "epochs",
-    "gradient_accumulation",
     "evaluation_batch_size",
     "checkpoint_every",
     "keep_checkpoints",
 )
+_DROPOUTS = ("dropout", "classifier_dropout")
 _CHOICES = {
     "activation": ("silu", "hard_swish"),
     "precision": ("float32", "mixed_float16", "mixed_bfloat16"),
@@ -289,33 +376,6 @@ def check_keys(values: dict, path: Path) -> None:
             close = difflib.get_close_matches(str(key), known, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise ValueError(f"A recipe's keys must be known. Received: {key!r} in {path}{hint}")
-
-
-# What a resumed run may change without becoming another one.
-_CHANGEABLE = ("resume", "overwrite", "verbose", "checkpoint_every", "keep_checkpoints", "strict")
-
-
-def check_same_run(config: "ClassificationConfig", path: Path) -> None:
-    """Raises a ValueError that names the first value that differs from the run's own."""
-    saved = ClassificationConfig(**yaml.safe_load(path.read_text(encoding="utf-8")))
-    for field in dataclasses.fields(config):
-        now, before = getattr(config, field.name), getattr(saved, field.name)
-        if field.name not in (*_CHANGEABLE, "output") and now != before:
-            raise ValueError(
-                f"A resumed run must keep its configuration, and {path} has "
-                f"{field.name}={before!r}. Received: {field.name}={now!r}."
-            )
-
-
-def save_config(config: ClassificationConfig, path: Path) -> None:
-    """Writes the final configuration; as a recipe it repeats the run."""
-    values = {
-        key: list(value) if isinstance(value, tuple) else value
-        for key, value in dataclasses.asdict(config).items()
-        if key not in ("resume", "overwrite")
-    }
-    with atomic_path(path) as temporary:
-        temporary.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
 
 
 def add_arguments(parser: argparse.ArgumentParser, names: Collection[str] | None = None) -> None:

@@ -13,6 +13,15 @@ from train import config as configuration
 
 HELP = "draw a picture of training batches"
 
+# The fields that the batches depend on, called as the dataset's arguments are.
+_DATASET = (
+    *configuration.SIZES_AND_BATCHES,
+    "augmentation",
+    "crop_area",
+    "horizontal_flip",
+    "strict",
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's flags to `parser`."""
@@ -31,8 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--images-per-batch", type=int, default=8, metavar="N", help="at most (default: 8)"
     )
-    names = ("augmentation", "crop_area", "horizontal_flip", "strict")
-    configuration.add_arguments(parser, ("data", *configuration.SIZES_AND_BATCHES, *names))
+    configuration.add_arguments(parser, ("data", *_DATASET))
 
 
 def main(options: argparse.Namespace) -> int:
@@ -43,19 +51,24 @@ def main(options: argparse.Namespace) -> int:
         raise ValueError("`--data` must be given. See --help.")
     if options.epoch < 0:
         raise ValueError(f"`--epoch` must not be negative. Received: {options.epoch}.")
-    from mobilevit_keras.data import open_source
+    from mobilevit_keras.data import MultiScaleDataset, open_source
     from mobilevit_keras.data.preview import preview
-    from train import fit
+    from mobilevit_keras.tasks import Classification
 
-    pipeline = fit.build_pipeline(config, open_source(config.data, seed=config.seed))
+    source = open_source(config.data)
+    if source.left_out:
+        print(source.left_out)
+    values = {name: getattr(config, name) for name in _DATASET}
+    dataset = MultiScaleDataset(source, **values)
     preview(
-        pipeline,
+        dataset,
         options.picture,
+        lambda target: Classification().captions(target, source.class_names),
         options.batches,
         epoch=options.epoch,
         images_per_batch=options.images_per_batch,
     )
-    if pipeline.corrupt.count:
-        print(pipeline.corrupt)
+    if dataset.skipped.count:
+        print(dataset.skipped)
     print(f"saved {options.picture}")
     return 0

@@ -42,14 +42,15 @@ def main(options: argparse.Namespace) -> int:
             "`--epoch` and `--steps` must not be negative. "
             f"Received: {options.epoch} and {options.steps}."
         )
-    from train import fit
+    from mobilevit_keras.data import Schedule
 
-    schedule = fit.build_schedule(config, options.replicas)
+    values = {name: getattr(config, name) for name in configuration.SIZES_AND_BATCHES}
+    schedule = Schedule(**values, num_shards=options.replicas)
     count = options.images
     if count is None:
         from mobilevit_keras.data import open_source
 
-        count = open_source(config.data, seed=config.seed).num_examples("train")
+        count = open_source(config.data).num_examples("train")
     print(schedule.describe(options.epoch, count))
     steps = schedule.epoch(options.epoch, count)
     if options.steps:

@@ -6,10 +6,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mobilevit_keras.training.ema import ExponentialMovingAverage
-from mobilevit_keras.training.epochs import EpochsOfAnyLength, epochs_may_end_early
+from mobilevit_keras.data import EpochAdapter
+from mobilevit_keras.training.average import ExponentialMovingAverage
+from mobilevit_keras.training.run import compile_for
+from train.assembly import build_model
 from train.config import ClassificationConfig
-from train.fit import build_model, compile_model
 
 _NUM_CLASSES = 1000
 
@@ -45,14 +46,14 @@ def time_steps(
         size, and how often the step was traced.
     """
     model = build_model(config, [str(i) for i in range(_NUM_CLASSES)])
-    compile_model(model, config, 1000)
+    compile_for(config.task(), model, config.recipe(), 1000)
     traces = _count_traces(model)
     rng = np.random.default_rng(0)
     sizes = list(scales) * (rounds + 1)
     batches = {
         size: (
             rng.random((batch, size, size, 3), "float32"),
-            np.eye(_NUM_CLASSES, dtype="float32")[rng.integers(0, _NUM_CLASSES, batch)],
+            rng.integers(0, _NUM_CLASSES, batch),
         )
         for size, batch in scales.items()
     }
@@ -60,14 +61,14 @@ def time_steps(
         lambda: (batches[size] for size in sizes),
         output_signature=(
             tf.TensorSpec((None, None, None, 3)),
-            tf.TensorSpec((None, _NUM_CLASSES)),
+            tf.TensorSpec((None,), tf.int64),
         ),
     ).prefetch(2)
     stopwatch = _Stopwatch()
     average = ExponentialMovingAverage(config.ema_decay)
     began_at = time.perf_counter()
-    with epochs_may_end_early():
-        model.fit(EpochsOfAnyLength(dataset, len(sizes)), verbose=0, callbacks=[average, stopwatch])
+    callbacks = [average, stopwatch]
+    model.fit(EpochAdapter(dataset, len(sizes)), verbose=0, callbacks=callbacks)
     steps = np.diff(stopwatch.times)[len(scales) :].reshape(rounds, len(scales))
     medians = dict(zip(scales, np.median(steps, axis=0).tolist(), strict=True))
     return stopwatch.times[1] - began_at, medians, len(traces)

@@ -62,6 +62,28 @@ function texts(): Plugin {
   };
 }
 
+/**
+ * Puts the policy that the local server sends into the pages, for hosts that send none. Not while
+ * developing, where Vite's own scripts stand in the page.
+ */
+function contentSecurityPolicy(): Plugin {
+  const lines = readFileSync(join(root, "content_security_policy.txt"), "utf8").trim().split("\n");
+  return {
+    name: "content-security-policy",
+    apply: "build",
+    transformIndexHtml: (html) => ({
+      html,
+      tags: [
+        {
+          tag: "meta",
+          attrs: { "http-equiv": "Content-Security-Policy", content: lines.join("; ") },
+          injectTo: "head-prepend",
+        },
+      ],
+    }),
+  };
+}
+
 /** Writes what a browser needs to install the application. */
 function manifest(): Plugin {
   const icon = (src: string, sizes: string, type: string, purpose = "any") => ({
@@ -107,7 +129,9 @@ function precache(): Plugin {
     generateBundle(_, bundle) {
       const worker = bundle["service_worker.js"];
       if (worker?.type !== "chunk") return;
-      const used = new Set(Object.keys(bundle).filter((name) => /worker-[^/]*\.js$|\.css$/.test(name)));
+      // The first runtime's small part, too: a version that was never opened works offline as well.
+      const always = /(worker|runtime-litert)-[^/]*\.js$|\.css$/;
+      const used = new Set(Object.keys(bundle).filter((name) => always.test(name)));
       const add = (name: string) => {
         const file = bundle[name];
         if (used.has(name) || file?.type !== "chunk") return;
@@ -136,11 +160,16 @@ export default defineConfig({
   root,
   base: "./",
   define: { __RUNTIMES__: JSON.stringify(RUNTIMES_FOLDER) },
-  plugins: [texts(), manifest(), runtimes(), precache()],
+  plugins: [texts(), contentSecurityPolicy(), manifest(), runtimes(), precache()],
   worker: {
     format: "es",
     // Their names keep the runtimes' code out of what is kept for offline use before it is needed.
-    rollupOptions: { output: { chunkFileNames: "assets/runtime-[name]-[hash].js" } },
+    rollupOptions: {
+      output: {
+        chunkFileNames: ({ moduleIds }) =>
+          `assets/runtime-${moduleIds.some((id) => id.includes("@litertjs")) ? "litert" : "[name]"}-[hash].js`,
+      },
+    },
   },
   build: {
     target: "es2022",

@@ -1,25 +1,34 @@
-"""Images from disk to batches: sources, transforms, the schedule of sizes and the pipelines."""
+"""Images from disk to batches: sources, geometry, the schedule of sizes, what `fit` takes."""
 
+from mobilevit_keras.data.adapter import EpochAdapter
 from mobilevit_keras.data.augmentation import AdvancedPolicy
-from mobilevit_keras.data.evaluation import evaluation_dataset
-from mobilevit_keras.data.pipeline import TrainingPipeline
+from mobilevit_keras.data.decoding import decode_image, image_extensions
+from mobilevit_keras.data.evaluation import EvaluationDataset, take_images
+from mobilevit_keras.data.geometry import Geometry
+from mobilevit_keras.data.images import evaluation_transform, load_images, preprocess
+from mobilevit_keras.data.multi_scale import MultiScaleDataset
 from mobilevit_keras.data.scales import Schedule, Steps, generate_sizes
 from mobilevit_keras.data.skipped import SkippedImages, clear_errors
-from mobilevit_keras.data.sources import Source, open_source
-from mobilevit_keras.data.transforms import decode_image, evaluation_transform, load_images
+from mobilevit_keras.data.source import Source
+from mobilevit_keras.data.sources import open_source
 
 __all__ = [
     "AdvancedPolicy",
+    "EpochAdapter",
+    "EvaluationDataset",
+    "Geometry",
+    "MultiScaleDataset",
     "Schedule",
     "SkippedImages",
     "Source",
     "Steps",
-    "TrainingPipeline",
     "clear_errors",
     "decode_image",
-    "evaluation_dataset",
     "evaluation_transform",
     "generate_sizes",
+    "image_extensions",
     "load_images",
     "open_source",
+    "preprocess",
+    "take_images",
 ]

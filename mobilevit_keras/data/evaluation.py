@@ -1,77 +1,217 @@
-"""The evaluation pipeline: one pass over a split, each image resized and cropped the same way."""
+"""One pass over a split, each image resized and cropped the same way."""
 
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
 import tensorflow as tf
 
-from mobilevit_keras.data.skipped import SkippedImages
-from mobilevit_keras.data.sources import Source
-from mobilevit_keras.data.threads import num_cores, untuned
-from mobilevit_keras.data.transforms import (
+from mobilevit_keras.data.adapter import EpochAdapter
+from mobilevit_keras.data.decoding import decode_image
+from mobilevit_keras.data.geometry import (
+    CROP_SIZE,
     CropSize,
     check_evaluation_size,
     crop_sides,
-    evaluation_transform,
+    default_short_side,
+    evaluation_geometry,
+    evaluation_image,
 )
+from mobilevit_keras.data.skipped import SkippedImages, clear_errors
+from mobilevit_keras.data.source import Source
+from mobilevit_keras.data.targets import as_y, move_targets
+from mobilevit_keras.data.threads import num_cores, untuned
 
 
-def evaluation_dataset(
-    source: Source,
-    split: str,
-    *,
-    short_side: int,
-    crop_size: CropSize,
-    interpolation: str = "bilinear",
-    batch_size: int = 128,
-    skipped: SkippedImages | None = None,
-) -> tf.data.Dataset:
-    """Returns a split's images in stored order, through the evaluation transform.
+class Preprocessing(Protocol):
+    """What says how evaluation makes a network's input of an image."""
+
+    short_side: int
+    crop_size: CropSize
+    interpolation: str
+
+
+class EvaluationDataset(EpochAdapter):
+    """A split's images in stored order; `evaluate`, and `fit` for validation, take it as it is.
+
+    Images that cannot be read are left out; `skipped` counts and names them.
 
     Args:
         source: Where the images come from.
         split: `"train"` or `"validation"`.
-        short_side, crop_size: See `evaluation_size`.
+        crop_size: Side of the square centre crop in pixels, or its height and width.
+        short_side: Pixels of the shorter side after the resize, see `geometry.evaluation_size`; 9/8
+            of the crop's by default.
         interpolation: `"bilinear"` or `"bicubic"`.
         batch_size: Images of a batch; the last one may be shorter.
-        skipped: Counts and names the images that could not be read and were left out. With
-            `strict=True` the first one stops the pass; `clear_errors(source, skipped)` around it
-            makes that a ValueError.
+        strict: Whether the first unreadable image stops the pass; `clear_errors()` around it makes
+            that a ValueError.
+        one_hot: Whether labels come as float32 `(B, K)` and not as int64 `(B,)`.
+        prepare: Graph code from (images, y) to (images, y), the last stage.
+        skipped: Where unreadable images are counted, if not in a new `SkippedImages`.
 
-    Returns:
-        A dataset of (images, labels): float32 `(B, h, w, 3)` of the crop's size in [0, 1] and int64
-        `(B,)`.
+    Attributes:
+        skipped: The `SkippedImages` of all passes so far.
 
     Raises:
         ValueError: If an argument has no such value.
     """
-    check_evaluation_size(short_side, crop_size, interpolation)
-    if batch_size < 1:
-        raise ValueError(f"`batch_size` must be positive. Received: {batch_size}.")
-    skipped = SkippedImages() if skipped is None else skipped
+
+    def __init__(
+        self,
+        source: Source,
+        split: str = "validation",
+        *,
+        crop_size: CropSize = CROP_SIZE,
+        short_side: int | None = None,
+        interpolation: str = "bilinear",
+        batch_size: int = 64,
+        strict: bool = False,
+        one_hot: bool = False,
+        prepare: Callable[[tf.Tensor, Any], tuple[tf.Tensor, Any]] | None = None,
+        skipped: SkippedImages | None = None,
+    ):
+        short_side = default_short_side(crop_size) if short_side is None else short_side
+        check_evaluation_size(short_side, crop_size, interpolation)
+        if batch_size < 1:
+            raise ValueError(f"`batch_size` must be positive. Received: {batch_size}.")
+        if strict and skipped is not None:
+            raise ValueError("`strict` goes with a `skipped` of its own. Received: both.")
+        self.source = source
+        self.split = split
+        self.short_side = short_side
+        self.crop_size = crop_size
+        self.interpolation = interpolation
+        self.images_per_batch = batch_size
+        self.one_hot = one_hot
+        self.prepare = prepare
+        self.skipped = SkippedImages(strict=strict) if skipped is None else skipped
+        super().__init__(self.dataset, -(-source.num_examples(split) // batch_size))
+
+    def __iter__(self) -> Iterator[tuple[tf.Tensor, Any]]:
+        return iter(self._dataset)
+
+    def dataset(self, *, num_shards: int = 1, shard_index: int = 0) -> tf.data.Dataset:
+        """Returns the pass as a `tf.data.Dataset`.
+
+        Args:
+            num_shards: Workers that share the images.
+            shard_index: Which worker this is; it loads and decodes its own images alone.
+
+        Returns:
+            A dataset of (images, y): float32 `(B, h, w, 3)` of the crop's size in [0, 1], and the
+            source's only target or a dict of several.
+        """
+        records = self.source.records(self.split, None, tf.constant(0, tf.int64))
+        if num_shards > 1:
+            records = records.shard(num_shards, shard_index)
+        images = prepared_images(self.source, records, self, self.skipped)
+        batches = images.batch(self.images_per_batch)
+        if self.one_hot and "label" in self.source.fields:
+            batches = batches.map(self._one_hot)
+        batches = batches.map(lambda pixels, targets: (pixels, as_y(targets)))
+        if self.prepare is not None:
+            batches = batches.map(self.prepare)
+        options = untuned()
+        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+        return batches.prefetch(1).with_options(options)
+
+    def distributed(self, strategy: tf.distribute.Strategy) -> EpochAdapter:
+        """Returns what to hand to `fit` or `evaluate` under a strategy.
+
+        Each worker reads its share of the images; its batches go to its replicas in turn.
+        """
+        dataset = strategy.distribute_datasets_from_function(
+            lambda context: self.dataset(
+                num_shards=context.num_input_pipelines, shard_index=context.input_pipeline_id
+            )
+        )
+        return EpochAdapter(dataset, self._most_batches)
+
+    def clear_errors(self) -> contextlib.AbstractContextManager[None]:
+        """Returns `skipped.clear_errors` for this dataset: iterate (or `evaluate`) inside of it."""
+        return clear_errors(self.source, self.skipped)
+
+    def _one_hot(self, images, targets):
+        label = tf.one_hot(targets["label"], len(self.source.class_names))
+        return images, {**targets, "label": label}
+
+
+def prepared_images(
+    source: Source, records: tf.data.Dataset, wanted: Preprocessing, skipped: SkippedImages
+) -> tf.data.Dataset:
+    """Decodes records in their order; those that cannot be read are noted and left out.
+
+    Args:
+        source: Where the records are from.
+        records: What `Source.records` returns.
+        wanted: How an image becomes a network's input.
+        skipped: Counts and names the images that could not be read.
+
+    Returns:
+        A dataset of (image, targets): float32 `(h, w, 3)` in [0, 1] and a dict.
+    """
+    crop = crop_sides(wanted.crop_size)
 
     def note(name):
         skipped.add(name.decode(errors="replace"))
         return False
 
     def decode(record):
-        contents = source.load(record["image"])
-        image = evaluation_transform(contents, short_side, crop_size, interpolation)
-        return image, record["label"]
+        image = decode_image(source.load(record["image"]))
+        geometry = evaluation_geometry(tf.shape(image)[:2], wanted.short_side, wanted.crop_size)
+        pixels = evaluation_image(image, wanted.short_side, wanted.crop_size, wanted.interpolation)
+        targets = {field: record[field] for field in source.fields}
+        return True, pixels, {**targets, **move_targets(record, geometry)}
 
     def attempt(record):
         """One image, or a note of its name and nothing."""
         decoded = tf.data.Dataset.from_tensors(record).map(decode).ignore_errors()
-        nothing = (tf.zeros((*crop_sides(crop_size), 3)), tf.constant(-1, tf.int64))
+        nothing = tf.nest.map_structure(
+            lambda spec: tf.zeros([side or 0 for side in spec.shape], spec.dtype),
+            decoded.element_spec,
+        )
         return (
             decoded.concatenate(tf.data.Dataset.from_tensors(nothing))
             .take(1)
-            .map(lambda image, label: (image, label, record["name"]))
+            .map(lambda found, pixels, targets: (found, pixels, targets, record["name"]))
         )
 
-    def readable(image, label, name):
-        return tf.cond(label >= 0, lambda: True, lambda: tf.numpy_function(note, [name], tf.bool))
+    def readable(found, pixels, targets, name):
+        return tf.cond(found, lambda: True, lambda: tf.numpy_function(note, [name], tf.bool))
 
-    records = source.records(split, None, tf.constant(0, tf.int64))
     images = records.interleave(
         attempt, cycle_length=16, num_parallel_calls=min(16, num_cores()), deterministic=True
     )
-    images = images.filter(readable).map(lambda image, label, name: (image, label))
-    return images.batch(batch_size).prefetch(1).with_options(untuned())
+    return images.filter(readable).map(
+        lambda found, pixels, targets, name: (tf.ensure_shape(pixels, (*crop, 3)), targets)
+    )
+
+
+def take_images(
+    source: Source, split: str, preprocessing: Preprocessing, count: int
+) -> tuple[np.ndarray, SkippedImages]:
+    """Reads some of a split's images, of all its classes, prepared for a network.
+
+    Args:
+        source: Where the images come from.
+        split: `"train"` or `"validation"`.
+        preprocessing: How an image becomes the network's input.
+        count: How many images to take; fewer where the split holds fewer readable ones.
+
+    Returns:
+        float32 `(N, h, w, 3)`, values in [0, 1]; and the images that could not be read.
+
+    Raises:
+        ValueError: If no image can be read, or the stored records are damaged.
+    """
+    skipped = SkippedImages()
+    # Shuffled, because many sources are stored class after class.
+    records = source.records(split, tf.constant([0, 0], tf.int64), tf.constant(0, tf.int64))
+    images = prepared_images(source, records, preprocessing, skipped).take(count)
+    with clear_errors(source, skipped):
+        taken = [image for image, _ in images.with_options(untuned()).as_numpy_iterator()]
+    if not taken:
+        raise ValueError(f"{source}: no image of the split {split!r} can be read.")
+    return np.stack(taken), skipped

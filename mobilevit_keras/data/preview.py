@@ -1,19 +1,26 @@
 """A contact sheet of training batches, to see what the network will see."""
 
+import functools
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
-from mobilevit_keras.data.pipeline import TrainingPipeline
+from mobilevit_keras.data.multi_scale import MultiScaleDataset
 from mobilevit_keras.files import atomic_path
 
 _MARGIN = 8
 _CAPTION = 18
+_FONT_SIZE = 12
 
 
 def preview(
-    pipeline: TrainingPipeline,
+    dataset: MultiScaleDataset,
     path: str | Path,
+    captions: Callable[[Any], list[str]],
     num_batches: int = 6,
     *,
     epoch: int = 0,
@@ -22,8 +29,10 @@ def preview(
     """Draws the first batches of an epoch, one row each, at the sizes in which they are trained.
 
     Args:
-        pipeline: The pipeline to look at.
+        dataset: The dataset to look at.
         path: The picture to write; its extension says the format.
+        captions: Takes one image's targets, as `dataset` gives them, and returns the lines to write
+            under the image.
         num_batches: How many batches to draw, at most.
         epoch: Number of the epoch.
         images_per_batch: How many images of each batch to draw, at most.
@@ -44,44 +53,94 @@ def preview(
     if path.suffix.lower() not in Image.registered_extensions():
         raise ValueError(f"A picture needs a known extension such as .png. Received: {path}.")
     rows = []
-    with pipeline.clear_errors():
-        for number, (images, labels) in enumerate(pipeline.epoch(epoch).take(num_batches)):
+    with dataset.clear_errors():
+        for number, (images, y) in enumerate(dataset.epoch(epoch).take(num_batches)):
             shown = images[:images_per_batch].numpy()
-            names = [_class_names(pipeline, label) for label in labels[:images_per_batch].numpy()]
+            texts = [
+                captions(tf.nest.map_structure(lambda part, index=index: part[index].numpy(), y))
+                for index in range(len(shown))
+            ]
             count, height, width = images.shape[:3]
             caption = f"epoch {epoch}, step {number}: {count} images of {height} x {width}"
-            rows.append((caption, np.round(shown * 255).astype(np.uint8), names))
+            rows.append((caption, np.round(shown * 255).astype(np.uint8), texts))
     sheet_width = max(
         _MARGIN + sum(image.shape[1] + _MARGIN for image in images) for _, images, _ in rows
     )
-    # The row's caption, and a line for each class that an image may have.
-    captions = _CAPTION * (3 if pipeline.augmentation == "advanced" else 2)
-    sheet_height = _MARGIN + sum(images.shape[1] + captions + _MARGIN for _, images, _ in rows)
+    # The row's caption, and the lines under the image that has most.
+    most = max(len(lines) for _, _, texts in rows for lines in texts)
+    room_for_text = _CAPTION * (1 + most)
+    sheet_height = _MARGIN + sum(images.shape[1] + room_for_text + _MARGIN for _, images, _ in rows)
     sheet = Image.new("RGB", (sheet_width, sheet_height), "white")
     draw = ImageDraw.Draw(sheet)
+    default, _ = font_for("")
     top = _MARGIN
-    for caption, images, names in rows:
-        draw.text((_MARGIN, top), caption, fill="black")
+    for caption, images, texts in rows:
+        draw.text((_MARGIN, top), caption, fill="black", font=default)
         left = _MARGIN
-        for image, lines in zip(images, names, strict=True):
+        for image, lines in zip(images, texts, strict=True):
             height, room = image.shape[:2]
             sheet.paste(Image.fromarray(image), (left, top + _CAPTION))
             for number, line in enumerate(lines):
-                while line and draw.textlength(line) > room:
+                font, line = font_for(line)
+                while line and draw.textlength(line, font) > room:
                     line = line[:-1]
                 place = (left, top + height + (number + 1) * _CAPTION + 2)
-                draw.text(place, line, fill="dimgray")
+                draw.text(place, line, fill="dimgray", font=font)
             left += room + _MARGIN
-        top += images.shape[1] + captions + _MARGIN
+        top += images.shape[1] + room_for_text + _MARGIN
     with atomic_path(path) as temporary:
         sheet.save(temporary)
 
 
-def _class_names(pipeline: TrainingPipeline, label: np.ndarray) -> list[str]:
-    """Names a label, or the two largest parts of a mixed one."""
-    names = pipeline.source.class_names
-    if label.ndim == 0:
-        return [names[int(label)]]
-    largest = [index for index in np.argsort(-label)[:2] if label[index] > 0.005]
-    # The share first: where there is no room, the line's end is left out.
-    return [f"{100 * label[index]:.0f}% {names[index]}" for index in largest]
+def font_for(text: str) -> tuple[Any, str]:
+    """Finds a font that can draw a text: matplotlib's own, else the first of the system's.
+
+    Args:
+        text: One line.
+
+    Returns:
+        A font of Pillow's, and the text; where no font has all of its characters, those that are
+        missing stand as escapes such as `\\u732b`, in place of empty boxes.
+    """
+    from PIL import ImageFont
+
+    own = _own_font()
+    wanted = {ord(character) for character in text}
+    path = own
+    if not wanted <= _characters(own):
+        path = next((each for each in _system_fonts() if wanted <= _characters(each)), own)
+    missing = wanted - _characters(path)
+    shown = "".join(
+        character.encode("unicode_escape").decode() if ord(character) in missing else character
+        for character in text
+    )
+    return ImageFont.truetype(path, _FONT_SIZE), shown
+
+
+def _own_font() -> str:
+    import matplotlib
+
+    return os.path.join(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+
+
+@functools.cache
+def _system_fonts() -> tuple[str, ...]:
+    """The system's fonts, upright ones of ordinary weight first."""
+    from matplotlib import font_manager
+
+    def is_special(path: str) -> bool:
+        name = os.path.basename(path).casefold()
+        return any(word in name for word in ("bold", "italic", "oblique", "mono", "serif"))
+
+    return tuple(sorted(font_manager.findSystemFonts(), key=lambda path: (is_special(path), path)))
+
+
+@functools.cache
+def _characters(path: str) -> frozenset[int]:
+    """The characters that a font has; none where its file cannot be read."""
+    from matplotlib import ft2font
+
+    try:
+        return frozenset(ft2font.FT2Font(path).get_charmap())
+    except (OSError, RuntimeError):
+        return frozenset()

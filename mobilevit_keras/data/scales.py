@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 
+from mobilevit_keras.paper import BASE_SIZE, MINIMUM_SIZE, SIZES
+
 SAMPLERS = ("multi_scale_variable_batch", "multi_scale", "fixed")
 LAST_BATCH = ("fill", "drop")
-PAPER_SIZES = (160, 192, 256, 288, 320)
-MINIMUM_SIZE = 32
 
 
 def generate_sizes(
@@ -98,8 +98,8 @@ class Schedule:
     """
 
     sampler: str = "multi_scale_variable_batch"
-    sizes: tuple[int, ...] = PAPER_SIZES
-    base_size: int = 256
+    sizes: tuple[int, ...] = SIZES
+    base_size: int = BASE_SIZE
     batch_size: int = 128
     seed: int = 0
     last_batch: str = "fill"

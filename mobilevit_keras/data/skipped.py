@@ -3,10 +3,12 @@
 import contextlib
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 
 import tensorflow as tf
 
-from mobilevit_keras.data.sources import Source
+from mobilevit_keras.data.decoding import why_unreadable
+from mobilevit_keras.data.source import Source
 
 
 @dataclasses.dataclass
@@ -42,7 +44,7 @@ class SkippedImages:
             ValueError: If `strict`.
         """
         if self.strict:
-            self.stop(f"Every image must be readable. Received: {name}.")
+            self.stop(f"Every image must be readable. Received: {name}{_reason(name)}.")
         if name not in self._seen:
             self._seen.add(name)
             if len(self._names) < self.limit:
@@ -57,7 +59,17 @@ class SkippedImages:
         if not self._seen:
             return "no unreadable images"
         more = ", …" if self.count > len(self._names) else ""
-        return f"{self.count} unreadable image(s) skipped: {', '.join(self._names)}{more}"
+        names = (f"{name}{_reason(name)}" for name in self._names)
+        return f"{self.count} unreadable image(s) skipped: {', '.join(names)}{more}"
+
+
+def _reason(name: str) -> str:
+    """Why an image that is a file cannot be read, where more is to be said than that."""
+    try:
+        why = why_unreadable(Path(name).read_bytes())
+    except (OSError, ValueError):
+        return ""
+    return f" ({why})" if why else ""
 
 
 @contextlib.contextmanager

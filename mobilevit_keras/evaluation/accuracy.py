@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mobilevit_keras.data import SkippedImages, Source, evaluation_dataset
+from mobilevit_keras.data import EvaluationDataset, SkippedImages, Source
 from mobilevit_keras.evaluation.predictors import Predictor
 from mobilevit_keras.tasks import Meter
 
@@ -67,7 +67,7 @@ def evaluate(
     """
     check_class_names(predictor, source)
     meter = predictor.task.meter(source.class_names)
-    dataset = evaluation_dataset(
+    dataset = EvaluationDataset(
         source,
         split,
         short_side=predictor.preprocessing.short_side,
@@ -75,11 +75,12 @@ def evaluate(
         interpolation=predictor.preprocessing.interpolation,
         batch_size=batch_size,
         skipped=skipped,
+        prepare=predictor.task.prepare_evaluation(source),
     )
     waiting = collections.deque()
 
     def batches():
-        for images, targets in dataset.as_numpy_iterator():
+        for images, targets in dataset.get_numpy_iterator():
             waiting.append(targets)
             yield images
 

@@ -11,7 +11,8 @@ from mobilevit_keras.description import read_description
 from mobilevit_keras.export.results import Results
 from mobilevit_keras.export.tfjs_runner import iterate_tfjs
 from mobilevit_keras.export.tflite_runner import iterate_tflite
-from mobilevit_keras.models import MINIMUM_SIZE, Preprocessing, load_model
+from mobilevit_keras.models import Preprocessing, load_model
+from mobilevit_keras.paper import MINIMUM_SIZE
 from mobilevit_keras.tasks import Task, get_task, task_of
 
 Batches = Iterable[np.ndarray]

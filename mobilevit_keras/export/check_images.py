@@ -1,14 +1,15 @@
 """Images on which an export is compared with Keras."""
 
+import types
 from pathlib import Path
 
 import numpy as np
 
 from mobilevit_keras.models import Preprocessing
+from mobilevit_keras.source_kinds import is_data_source
 
 DEFAULT_COUNT = 32
 CALIBRATION_COUNT = 256
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif"}
 
 
 def open_check_images(
@@ -88,39 +89,31 @@ def source_name(source: str | Path | np.ndarray) -> str:
     return "an array" if isinstance(source, np.ndarray) else str(source)
 
 
-def is_data_source(source: str | Path) -> bool:
-    """Whether a string names a data source and no file."""
-    return isinstance(source, str) and (
-        source == "digits" or source.partition(":")[0] in ("folder", "tfds", "tfrecord")
-    )
-
-
 def _read(
     source: str | Path, size: tuple[int, int], preprocessing: Preprocessing, split: str, count: int
 ) -> np.ndarray:
     """Images of files or a data source, `(N, H, W, 3)` in [0, 1]."""
-    from mobilevit_keras.data import evaluation_transform, load_images, open_source
+    from mobilevit_keras.data import image_extensions, load_images, open_source, take_images
 
     short_side = preprocessing.at_size(size).short_side
     interpolation = preprocessing.interpolation
     if is_data_source(source):
-        # Shuffled, because many sources are stored class after class.
-        examples = open_source(source).examples(split, shuffle_seed=0)
-        images = examples.map(
-            lambda example: evaluation_transform(example["image"], short_side, size, interpolation)
+        wanted = types.SimpleNamespace(
+            short_side=short_side, crop_size=size, interpolation=interpolation
         )
-        taken = list(images.ignore_errors().take(count).as_numpy_iterator())
-        if not taken:
-            raise ValueError(f"The data source must hold readable images. Received: {source}.")
-        return np.stack(taken)
+        images, skipped = take_images(open_source(source), split, wanted, count)
+        if skipped.count:
+            print(skipped)
+        return images
     path = Path(source)
     if not path.exists():
         raise FileNotFoundError(f"There is no image file or folder {path}.")
     paths = [path]
     if path.is_dir():
-        paths = sorted(file for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES)
+        suffixes = image_extensions()
+        paths = sorted(file for file in path.rglob("*") if file.suffix.lower() in suffixes)
     if not paths:
-        raise ValueError(f"The folder must hold JPEG, PNG, BMP or GIF images. Received: {path}.")
+        raise ValueError(f"The folder must hold images. Received: {path}.")
     return load_images(_spread(paths, count), short_side, size, interpolation)
 
 

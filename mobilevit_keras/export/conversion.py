@@ -114,6 +114,15 @@ def main(job: dict) -> int:
     except OSError as error:
         print(error, file=sys.stderr)
         return _OS_ERROR_STATUS
+    except Exception as error:
+        # TensorFlow's own files say of a full disk what its operations say of anything.
+        if "tensorflow" in sys.modules:
+            from tensorflow.errors import OpError
+
+            if isinstance(error, OpError) and Path(job["output"]).name in str(error):
+                print(f"Cannot write: {error.message}".replace("\n", " "), file=sys.stderr)
+                return _OS_ERROR_STATUS
+        raise
     return 0
 
 

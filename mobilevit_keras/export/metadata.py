@@ -1,16 +1,16 @@
 """TFLite metadata: what a phone's runtime must know to use a file and nothing else.
 
-MediaPipe Tasks reads class names and normalisation from here. The classes of the schema,
-`metadata_schema_py_generated`, are what flatc makes of TensorFlow Lite's metadata_schema.fbs, as
-mediapipe ships them; its own writer packages need native parts that their wheels lack.
+MediaPipe Tasks reads class names and normalisation from here. mediapipe's own writer packages need
+native parts that its wheels lack; the classes of the schema do not.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import flatbuffers
 
 from mobilevit_keras.description import DESCRIPTION_FILE, LABELS_FILE
-from mobilevit_keras.export import metadata_schema_py_generated as metadata
+from mobilevit_keras.export.metadata_schema import metadata_schema
 from mobilevit_keras.tasks import FileOutput
 
 _METADATA_NAME = b"TFLITE_METADATA"
@@ -33,6 +33,7 @@ def add_metadata(
     """
     from ai_edge_litert import schema_py_generated as schema
 
+    metadata = metadata_schema()
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
     graph = model.subgraphs[0]
     root = metadata.ModelMetadataT()
@@ -85,7 +86,8 @@ def _names_in_order(model) -> list[str]:
     return [names[index] for index in model.subgraphs[0].outputs]
 
 
-def _image(is_float: bool) -> metadata.TensorMetadataT:
+def _image(is_float: bool) -> Any:
+    metadata = metadata_schema()
     properties = metadata.ImagePropertiesT()
     properties.colorSpace = metadata.ColorSpaceType.RGB
     entry = _tensor(
@@ -105,7 +107,8 @@ def _image(is_float: bool) -> metadata.TensorMetadataT:
     return entry
 
 
-def _outputs(outputs: Sequence[FileOutput]) -> list[metadata.TensorMetadataT]:
+def _outputs(outputs: Sequence[FileOutput]) -> list[Any]:
+    metadata = metadata_schema()
     entries = []
     for output, file in zip(outputs, _label_names(outputs), strict=True):
         properties = (metadata.ContentProperties.FeatureProperties, metadata.FeaturePropertiesT())
@@ -119,7 +122,8 @@ def _outputs(outputs: Sequence[FileOutput]) -> list[metadata.TensorMetadataT]:
 
 def _tensor(
     name: str, description: str, properties: tuple[int, object], values: tuple[float, float]
-) -> metadata.TensorMetadataT:
+) -> Any:
+    metadata = metadata_schema()
     entry = metadata.TensorMetadataT()
     entry.name, entry.description = name, description
     entry.content = metadata.ContentT()
@@ -129,7 +133,8 @@ def _tensor(
     return entry
 
 
-def _file(name: str, description: str, kind: int) -> metadata.AssociatedFileT:
+def _file(name: str, description: str, kind: int) -> Any:
+    metadata = metadata_schema()
     file = metadata.AssociatedFileT()
     file.name, file.description, file.type = name, description, kind
     return file

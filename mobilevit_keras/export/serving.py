@@ -12,7 +12,8 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from mobilevit_keras.layers.fake_quant import FLOAT_AGAIN, converted
 from mobilevit_keras.layers.forms import QUANTIZED
-from mobilevit_keras.models import MINIMUM_SIZE, VisionTask
+from mobilevit_keras.models import VisionTask
+from mobilevit_keras.paper import MINIMUM_SIZE
 from mobilevit_keras.tasks import Task
 
 INPUT_NAME = "image"

@@ -1,14 +1,18 @@
 """The blocks of MobileNetV2 and MobileViT as Keras layers."""
 
+from mobilevit_keras.layers.aspp import ASPP
 from mobilevit_keras.layers.batch_norm import BatchNorm
 from mobilevit_keras.layers.conv import ConvNormAct
 from mobilevit_keras.layers.forms import DEPLOYMENT, FORMS, QUANTIZED, TRAINING
 from mobilevit_keras.layers.inverted_residual import InvertedResidual
 from mobilevit_keras.layers.mobilevit_block import MobileViTBlock
 from mobilevit_keras.layers.patches import Fold, Unfold
+from mobilevit_keras.layers.separable_conv import SeparableConv
+from mobilevit_keras.layers.ssdlite_head import SSDLiteHead
 from mobilevit_keras.layers.transformer import TransformerLayer
 
 __all__ = [
+    "ASPP",
     "DEPLOYMENT",
     "FORMS",
     "QUANTIZED",
@@ -18,6 +22,8 @@ __all__ = [
     "Fold",
     "InvertedResidual",
     "MobileViTBlock",
+    "SSDLiteHead",
+    "SeparableConv",
     "TransformerLayer",
     "Unfold",
 ]

@@ -103,7 +103,9 @@ class MobileViTBlock(keras.layers.Layer):
             **common,
         )
         self.quantize_tokens = quantizer(self.form, "tokens_quantizer")
-        self.quantize_joined = quantizer(self.form, "joined_quantizer")
+        # Without fusion nothing is joined, and a grid that meets no values has no range.
+        if self.use_fusion:
+            self.quantize_joined = quantizer(self.form, "joined_quantizer")
         self.local_3x3.build(input_shape)
         self.local_1x1.build(input_shape)
         map_shape = (*input_shape[:-1], self.transformer_dim)

@@ -1,5 +1,14 @@
-"""Losses and metrics that Keras lacks: those that take labels in every form they come in."""
+"""Losses and metrics that Keras lacks."""
 
 from mobilevit_keras.metrics.classification import CrossEntropy, TopAccuracy
+from mobilevit_keras.metrics.detection import MultiBoxLoss
+from mobilevit_keras.metrics.segmentation import MeanIoU, PixelAccuracy, PixelCrossEntropy
 
-__all__ = ["CrossEntropy", "TopAccuracy"]
+__all__ = [
+    "CrossEntropy",
+    "MeanIoU",
+    "MultiBoxLoss",
+    "PixelAccuracy",
+    "PixelCrossEntropy",
+    "TopAccuracy",
+]

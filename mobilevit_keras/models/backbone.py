@@ -4,14 +4,12 @@ from mobilevit_keras.layers import ConvNormAct, InvertedResidual, MobileViTBlock
 from mobilevit_keras.layers.fake_quant import IMAGE_RANGE, ActivationQuantizer
 from mobilevit_keras.layers.forms import QUANTIZED, TRAINING
 from mobilevit_keras.models.variants import get_variant, variant_name
+from mobilevit_keras.paper import MINIMUM_SIZE, NUM_LAYERS
 
 # Strides of the inverted residuals that open stages 2 to 5, and the dilation of stage 5's, for each
 # output stride. What a stage loses in stride, only the depthwise convolutions after it make up for.
 _STRIDES = {32: (2, 2, 2, 2), 16: (2, 2, 2, 1), 8: (2, 2, 1, 1)}
 _STAGE5_DILATION = {32: 1, 16: 1, 8: 2}
-
-MINIMUM_SIZE = 32
-"""Smallest height and width, in pixels: one cell at the last stage."""
 
 
 @keras.saving.register_keras_serializable("mobilevit_keras")
@@ -51,7 +49,7 @@ class MobileViTBackbone(keras.Model):
         stage_filters: tuple[int, ...],
         expand_ratio: float,
         transformer_dims: tuple[int, ...],
-        num_layers: tuple[int, ...] = (2, 4, 3),
+        num_layers: tuple[int, ...] = NUM_LAYERS,
         patch_size: tuple[int, ...] = (2, 2, 2),
         stem_filters: int = 16,
         num_heads: int = 4,

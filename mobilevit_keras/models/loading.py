@@ -1,8 +1,13 @@
+import zipfile
 from pathlib import Path
 
 import keras
 
 from mobilevit_keras.models.vision_task import VisionTask
+
+# Weights are random numbers, which do not compress: Keras's files unpack to about their own size.
+_MOST_UNPACKED = 64 << 20
+_MOST_TIMES = 20
 
 
 def load_model(path: str | Path) -> VisionTask:
@@ -18,6 +23,7 @@ def load_model(path: str | Path) -> VisionTask:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"A model file is needed. Received: {path}, which is none.")
+    _check_archive(path)
     try:
         model = keras.saving.load_model(path, compile=False)
     # Keras and its readers raise what comes to hand on a file that is cut short or something else.
@@ -32,3 +38,18 @@ def load_model(path: str | Path) -> VisionTask:
             f"Received: {path}, which holds a {type(model).__name__}."
         )
     return model
+
+
+def _check_archive(path: Path) -> None:
+    """Raises ValueError where a small file would unpack to gigabytes."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, NotImplementedError):
+        # Keras says what is wrong with it.
+        return
+    if unpacked > max(_MOST_UNPACKED, _MOST_TIMES * path.stat().st_size):
+        raise ValueError(
+            f"A model file must unpack to at most {_MOST_TIMES} times its size. "
+            f"Received: {path}, which says that it unpacks to {unpacked / 1e6:,.0f} MB."
+        )

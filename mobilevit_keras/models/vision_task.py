@@ -11,6 +11,7 @@ import numpy as np
 import mobilevit_keras
 from mobilevit_keras.models.backbone import MobileViTBackbone
 from mobilevit_keras.models.preprocessing import Preprocessing
+from mobilevit_keras.models.steps import train_step_on
 
 
 class VisionTask(keras.Model):
@@ -33,6 +34,9 @@ class VisionTask(keras.Model):
 
     CLASS_WEIGHTS: ClassVar[tuple[str, ...]] = ()
     """What the paths of the weights begin with that other classes do not fit."""
+
+    OUTPUT_STRIDE: ClassVar[int] = 32
+    """The backbone's output stride, where nobody asks for another."""
 
     def __init__(
         self,
@@ -90,12 +94,44 @@ class VisionTask(keras.Model):
         model = mobilevit_keras.load_weights_or_preset(source)
         if not isinstance(model, cls):
             raise ValueError(
-                f"{cls.__name__}.from_preset must be given weights of its own kind. "
+                f"{cls.__name__}.from_preset must be given weights of its own kind; "
+                "`from_backbone_of` takes the backbone of a model of any. "
                 f"Received: {source}, which holds a {type(model).__name__}."
             )
         if class_names is None and num_classes in (None, model.num_classes):
             return model
         return model.with_classes(class_names, num_classes)
+
+    @classmethod
+    def from_backbone_of(
+        cls, model: VisionTask, num_classes: int | None = None, **arguments
+    ) -> Self:
+        """Builds a model whose backbone has the weights of another model's, of whatever task.
+
+        What the task puts on the backbone starts anew.
+
+        Args:
+            model: The trained model, such as a classifier; it stays as it is.
+            num_classes: Number of classes; that of `class_names` by default.
+            **arguments: Further ones of this class's constructor, such as `class_names`, or of the
+                backbone's, such as `output_stride` or `dtype`.
+
+        Raises:
+            ValueError: If the changed backbone has other weights.
+
+        Example:
+        >>> from mobilevit_keras import MobileViTImageClassifier, MobileViTImageSegmenter
+        >>> classifier = MobileViTImageClassifier.from_variant("mobilevit_xxs")
+        >>> model = MobileViTImageSegmenter.from_backbone_of(classifier, class_names=("a", "b"))
+        >>> model.num_classes, model.backbone.config["output_stride"]
+        (2, 16)
+        """
+        config = {**model.backbone.config, "output_stride": cls.OUTPUT_STRIDE}
+        own = {name: value for name, value in arguments.items() if name not in config}
+        config |= {name: value for name, value in arguments.items() if name in config}
+        backbone = type(model.backbone)(**config, name=model.backbone.name)
+        _copy_weights(model.backbone, backbone, arguments)
+        return cls(backbone, num_classes, **own)
 
     @property
     def variant(self) -> str:
@@ -139,6 +175,9 @@ class VisionTask(keras.Model):
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.optimizer is not None:
             self.optimizer.build(self.trainable_variables)
+
+    def train_step(self, *arguments):
+        return train_step_on(super().train_step, *arguments)
 
     def preprocess(self, images) -> np.ndarray:
         """Makes what people have what the model takes: sized, cropped, scaled, as in evaluation.
@@ -195,22 +234,7 @@ class VisionTask(keras.Model):
             backbone,
         )
         left_out = () if same_classes else self.CLASS_WEIGHTS
-        old, new = (
-            {w.path: w for w in model.weights if not w.path.startswith(left_out)}
-            for model in (self, replaced)
-        )
-        changed = sorted(
-            path
-            for path in old.keys() | new.keys()
-            if path not in old or path not in new or old[path].shape != new[path].shape
-        )
-        if changed:
-            raise ValueError(
-                "The new model must have the old one's weights. "
-                f"Received: {arguments}, which changes {len(changed)}, {changed[0]} first."
-            )
-        for path, weight in new.items():
-            weight.assign(old[path])
+        _copy_weights(self, replaced, arguments, left_out)
         return replaced
 
     def rebuilt(self, **backbone_arguments) -> Self:
@@ -260,6 +284,37 @@ class VisionTask(keras.Model):
     def from_config(cls, config: dict) -> Self:
         backbone = keras.saving.deserialize_keras_object(config["backbone"])
         return cls(**{**config, "backbone": backbone})
+
+
+def _copy_weights(
+    source: keras.Model, target: keras.Model, changes: Mapping, left_out: tuple[str, ...] = ()
+) -> None:
+    """Gives a model the weights of another by their paths.
+
+    Args:
+        source, target: The models.
+        changes: In what the target was built otherwise.
+        left_out: Beginnings of the paths of weights that stay as they are.
+
+    Raises:
+        ValueError: If one has a weight that the other lacks, or has in another shape.
+    """
+    old, new = (
+        {w.path: w for w in model.weights if not w.path.startswith(left_out)}
+        for model in (source, target)
+    )
+    changed = sorted(
+        path
+        for path in old.keys() | new.keys()
+        if path not in old or path not in new or old[path].shape != new[path].shape
+    )
+    if changed:
+        raise ValueError(
+            "The new model must have the old one's weights. "
+            f"Received: {changes}, which changes {len(changed)}, {changed[0]} first."
+        )
+    for path, weight in new.items():
+        weight.assign(old[path])
 
 
 def _named_layers(layer: keras.Layer, prefix: str = "") -> Iterator[tuple[str, keras.Layer]]:

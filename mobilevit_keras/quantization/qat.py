@@ -78,7 +78,13 @@ def calibrate(
 
 
 def freeze_ranges(model: keras.Model, is_frozen: bool = True) -> None:
-    """Holds the ranges of the activations where they are, through further training."""
+    """Holds the ranges of the activations where they are, through further training.
+
+    Raises:
+        ValueError: If an activation to freeze has met no values yet.
+    """
+    if is_frozen:
+        _check_measured(model)
     for quantizer in quantizers_of(model):
         quantizer.frozen.assign(int(is_frozen))
     measure_input_steps(model)
@@ -90,11 +96,16 @@ def settle_ranges(model: keras.Model) -> None:
     Raises:
         ValueError: If an activation has met no values yet.
     """
+    _check_measured(model)
+    for quantizer in quantizers_of(model):
+        quantizer.set_range(float(quantizer.low), float(quantizer.high))
+    measure_input_steps(model)
+
+
+def _check_measured(model: keras.Model) -> None:
     for quantizer in quantizers_of(model):
         if not quantizer.has_range:
             raise ValueError(
                 "Every range must have been measured by training or calibration. "
                 f"Received: none in {quantizer.path}."
             )
-        quantizer.set_range(float(quantizer.low), float(quantizer.high))
-    measure_input_steps(model)

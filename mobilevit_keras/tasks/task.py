@@ -135,6 +135,14 @@ class Task(abc.ABC):
 
     # Evaluation, drawing and answers
 
+    def prepare_evaluation(self, source) -> Callable | None:
+        """Graph code from a batch of (images, targets) to what `meter` takes; None changes nothing.
+
+        Args:
+            source: Where the images come from.
+        """
+        return None
+
     @abc.abstractmethod
     def meter(self, class_names: Sequence[str] | None) -> Meter:
         """Returns a new meter.

@@ -7,37 +7,10 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from mobilevit_keras.files import atomic_path
-from mobilevit_keras.training.checkpoints import Checkpoints, list_checkpoints
+from mobilevit_keras.training.checkpoints import Checkpoints
 
-
-class StopOnNaN(keras.callbacks.Callback):
-    """Ends training at the first loss that is no finite number, before a checkpoint can keep it.
-
-    Args:
-        checkpoints: The run's `Checkpoints`; must come after this callback in the list.
-
-    Raises:
-        FloatingPointError: Naming the step, the learning rate and the last good checkpoint.
-    """
-
-    def __init__(self, checkpoints: Checkpoints) -> None:
-        super().__init__()
-        self.checkpoints = checkpoints
-
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        loss = float((logs or {}).get("loss", 0.0))
-        if math.isfinite(loss):
-            return
-        saved = list_checkpoints(self.checkpoints.directory)
-        last_good = saved[-1] if saved else "none was written yet"
-        learning_rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        self.checkpoints.release_signals()
-        raise FloatingPointError(
-            f"the loss is {loss} after step {self.checkpoints.total_step + 1} "
-            f"(epoch {self.checkpoints.epoch + 1}, learning rate {learning_rate:.3g}); "
-            f"last good checkpoint: {last_good}"
-        )
+# Steps whose values are read together.
+_STEPS_AT_ONCE = 16
 
 
 class EpochProgress(keras.callbacks.ProgbarLogger):
@@ -54,44 +27,6 @@ class EpochProgress(keras.callbacks.ProgbarLogger):
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.target = self.steps_of_epoch(epoch)
         super().on_epoch_begin(epoch, logs)
-
-
-class SaveModel(keras.callbacks.Callback):
-    """Keeps `model.keras` current: the averaged weights, at most once in `every_seconds`.
-
-    Args:
-        path: The file; it is replaced whole or not at all.
-        average: The `ExponentialMovingAverage` of the same `fit`, or None.
-        every_seconds: Least time between two saves at epoch ends.
-    """
-
-    def __init__(self, path: str | Path, average=None, every_seconds: float = 60.0) -> None:
-        super().__init__()
-        self.path = Path(path)
-        self.average = average
-        self.every_seconds = every_seconds
-        self.saved_at = time.monotonic()
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        if time.monotonic() - self.saved_at < self.every_seconds:
-            return
-        if self.average is None:
-            save_model(self.model, self.path)
-        else:
-            with self.average.applied():
-                save_model(self.model, self.path)
-        self.saved_at = time.monotonic()
-
-
-def save_model(model: keras.Model, path: str | Path) -> None:
-    """Saves `model` so that the file at `path` is the old one or the new one, never a part.
-
-    The file holds the model alone: the optimizer's state, twice as large, is the checkpoints'.
-    """
-    twin = type(model).from_config(model.get_config())
-    twin.set_weights(model.get_weights())
-    with atomic_path(path) as temporary:
-        twin.save(temporary)
 
 
 class LogsOfEarlierSteps(keras.callbacks.Callback):
@@ -154,9 +89,11 @@ class StepLog(keras.callbacks.Callback):
         self.directory = Path(directory)
         self.checkpoints = checkpoints
         self.steps_of_epoch = steps_of_epoch
+        self.writer = None
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self.writer = tf.summary.create_file_writer(str(self.directory / "steps"))
+        self.unwritten: list[tuple[int, dict]] = []
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.steps = self.steps_of_epoch(epoch)
@@ -168,13 +105,31 @@ class StepLog(keras.callbacks.Callback):
             "size": self.steps.heights[index],
             "batch": self.steps.batch_sizes[index],
             "images_per_second": self.steps.batch_sizes[index] / max(now - self.ended_at, 1e-9),
-            "learning_rate": keras.ops.convert_to_numpy(self.model.optimizer.learning_rate),
+            "learning_rate": keras.ops.copy(self.model.optimizer.learning_rate),
             "loss": (logs or {}).get("loss", 0.0),
         }
         self.ended_at = now
-        with self.writer.as_default(step=self.checkpoints.total_step + 1):
-            for name, value in values.items():
-                tf.summary.scalar(f"step/{name}", float(value))
+        self.unwritten.append((self.checkpoints.total_step + 1, values))
+        if len(self.unwritten) == _STEPS_AT_ONCE:
+            self._write()
+
+    def _write(self) -> None:
+        # Reading a number waits for the device, which may be some steps behind.
+        for step, values in self.unwritten:
+            with self.writer.as_default(step=step):
+                for name, value in values.items():
+                    tf.summary.scalar(f"step/{name}", float(value))
+        self.unwritten.clear()
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self._write()
 
     def on_train_end(self, logs: dict | None = None) -> None:
-        self.writer.close()
+        self.close()
+
+    def close(self) -> None:
+        """Writes what is left; where an error has ended `fit`, Keras calls nothing else."""
+        if self.writer is not None:
+            self._write()
+            self.writer.close()
+            self.writer = None

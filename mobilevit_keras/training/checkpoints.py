@@ -1,9 +1,14 @@
 """Checkpoints from which training goes on as if it had never stopped."""
 
+import collections
 import json
+import math
 import re
 import signal
-from collections.abc import Callable, Iterator, Sequence
+import sys
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import keras
@@ -13,6 +18,9 @@ from mobilevit_keras.files import atomic_path
 
 _NAME = re.compile(r"step-(\d{8})\.npz")
 
+# Steps after which a loss is looked at: reading it at once would make each step wait for the last.
+_LOSSES_KEPT = 8
+
 
 class Preempted(Exception):
     """Raised out of `fit` once a checkpoint has been written after SIGTERM or SIGINT."""
@@ -21,6 +29,41 @@ class Preempted(Exception):
 def list_checkpoints(directory: str | Path) -> list[Path]:
     """The checkpoints in `directory`, oldest first."""
     return sorted(p for p in Path(directory).glob("step-*.npz") if _NAME.fullmatch(p.name))
+
+
+def newest_checkpoint(directory: str | Path) -> Path | None:
+    """The last checkpoint in `directory` that is whole, or None where there are none at all.
+
+    Those that are not, which a full or failing disk leaves, are named in what it prints.
+
+    Raises:
+        ValueError: If there are checkpoints, and none of them is whole.
+    """
+    saved = list_checkpoints(directory)
+    for path in reversed(saved):
+        problem = _problem_of(path)
+        if problem is None:
+            return path
+        print(f"{path} cannot be read ({problem}); going on from the checkpoint before it")
+    if saved:
+        raise ValueError(
+            f"One checkpoint must be whole to go on from. Received: {len(saved)} in {directory}, "
+            "none of which can be read."
+        )
+    return None
+
+
+def _problem_of(path: Path) -> str | None:
+    """Why a checkpoint is not whole, or None."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            damaged = file.testzip()
+        if damaged is not None:
+            return f"{damaged} is damaged"
+        read_position(path)
+    except (zipfile.BadZipFile, EOFError, KeyError, ValueError, OSError) as error:
+        return str(error)
+    return None
 
 
 def read_position(path: str | Path) -> dict:
@@ -35,48 +78,55 @@ class Checkpoints(keras.callbacks.Callback):
     A checkpoint holds the model's weights, the optimizer's variables, the averages, the states of
     the random generators, the epoch's metrics so far and the place in the data: (epoch, step). Each
     file is complete or absent, and the last `keep` stay. SIGTERM and SIGINT end `fit` by
-    `Preempted` after a checkpoint at the next step; a second SIGINT ends at once.
+    `Preempted` after a checkpoint at the next step or batch of validation; a second SIGINT ends at
+    once. A loss that is no finite number ends it by `FloatingPointError`, and never reaches a
+    checkpoint.
+
+    Should be the last of `fit`'s callbacks: what those after it do at an epoch's end is not done
+    where the training is stopped there.
 
     Args:
         directory: Where the files lie.
-        pipeline: The `TrainingPipeline` that `fit` reads; its epoch and first step are set here.
+        dataset: The `MultiScaleDataset` that `fit` reads; its epoch and first step are set here.
         average: The `ExponentialMovingAverage` of the same `fit`, if there is one.
-        metrics: The metrics that the model was compiled with.
+        resume: A checkpoint to start from; "auto", the last one in `directory` that is whole, if
+            there is any; or None.
         every_steps: Steps between two checkpoints; one is written at every epoch's end too.
         keep: How many files stay.
-        resume: A checkpoint to start from, or None.
         data: What is to be known of the data when the run goes on: a dict that JSON can hold.
         writes: Whether this process writes; of several workers one does, though all collect.
         anywhere: Takes whether a signal has come and says whether one has to any worker, so that
             all end after the same step.
 
     Attributes:
+        epoch: The epoch that `fit` begins with or is in: its `initial_epoch`.
         restored_logs: Until the first step, the metrics that the checkpoint came with.
 
     Raises:
-        ValueError: If `resume` was written for another model or optimizer.
+        ValueError: If `resume` was written for another model or optimizer, or with other batches.
     """
 
     def __init__(
         self,
         directory: str | Path,
-        pipeline,
+        dataset,
         average=None,
-        metrics: Sequence[keras.Metric] = (),
+        *,
+        resume: str | Path | None = None,
         every_steps: int = 1000,
         keep: int = 3,
-        resume: str | Path | None = None,
         data: dict | None = None,
         writes: bool = True,
         anywhere: Callable[[bool], bool] = bool,
     ) -> None:
         super().__init__()
         self.directory = Path(directory)
-        self.pipeline = pipeline
+        self.dataset = dataset
         self.average = average
-        self.metrics = metrics
         self.every_steps = every_steps
         self.keep = keep
+        if resume == "auto":
+            resume = newest_checkpoint(self.directory)
         self.resume = None if resume is None else Path(resume)
         self.data = {} if data is None else data
         self.writes = writes
@@ -86,17 +136,35 @@ class Checkpoints(keras.callbacks.Callback):
             position = read_position(self.resume)
             self.epoch, self.step = position["epoch"], position["step"]
             self.total_step = position["total_step"]
+            self._check_batches(position)
         self.signal_received: int | None = None
         self.restored_logs: dict[str, float] = {}
+        self._old_handlers: dict[int, object] = {}
+        self._losses: collections.deque = collections.deque()
+        self._training = False
+        self._training_metrics: dict[str, np.ndarray] = {}
 
-    def _metrics(self) -> list[keras.Metric]:
-        # The loss comes first; the others are not listed before the first step.
-        return [self.model.metrics[0], *self.metrics]
+    def _scales(self) -> list[list[int]] | None:
+        """The batch size at each image size, by which (epoch, step) finds its images."""
+        schedule = getattr(self.dataset, "schedule", None)
+        return None if schedule is None else [list(scale) for scale in schedule.scales]
+
+    def _check_batches(self, position: dict) -> None:
+        # 0.1.0 did not write them.
+        before, now = position.get("scales"), self._scales()
+        if before is not None and now is not None and before != now:
+            raise ValueError(
+                "A training must go on with the batches it began with, which the number of "
+                f"replicas rounds: (size, images) {before}. Received: {now}."
+            )
+
+    def _metric_variables(self) -> dict[str, keras.Variable]:
+        variables = [v for metric in self.model.metrics for v in metric.variables]
+        return {f"metrics/{index:04d}": v for index, v in enumerate(variables)}
 
     def _variables(self) -> Iterator[tuple[str, keras.Variable]]:
         groups = {
             "model": self.model.variables,
-            "metrics": [v for m in self._metrics() for v in m.variables],
             "optimizer": self.model.optimizer.variables,
             "average": [] if self.average is None else self.average.averages,
         }
@@ -104,18 +172,25 @@ class Checkpoints(keras.callbacks.Callback):
             for index, variable in enumerate(variables):
                 # By place, not by name: Keras numbers unnamed layers through a process.
                 yield f"{group}/{index:04d}", variable
+        yield from self._metric_variables().items()
 
     def save(self) -> Path:
         """Writes a checkpoint of this moment and removes those beyond `keep`; returns its path."""
+        self._look_at_losses(kept=0)
         path = self.directory / f"step-{self.total_step:08d}.npz"
         position = {
             "epoch": self.epoch,
             "step": self.step,
             "total_step": self.total_step,
+            "scales": self._scales(),
             "data": self.data,
         }
-        # Reading a replica's own part of a metric adds it up over all workers: none may skip it.
-        arrays = {name: variable.numpy() for name, variable in self._variables()}
+        if self.average is None:
+            arrays = self._arrays()
+        else:
+            position["averaged_batches"] = self.average.num_batches
+            with self.average.applied(averages=False):
+                arrays = self._arrays()
         if not self.writes:
             return path
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
@@ -123,6 +198,12 @@ class Checkpoints(keras.callbacks.Callback):
         for old in list_checkpoints(self.directory)[: -self.keep]:
             old.unlink()
         return path
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        # Reading a replica's own part of a metric adds it up over all workers: none may skip it.
+        arrays = {name: variable.numpy() for name, variable in self._variables()}
+        # While the model is validated its metrics are the validation's.
+        return {**arrays, **self._training_metrics}
 
     def _load(self) -> dict[str, np.ndarray]:
         with np.load(self.resume, allow_pickle=False) as file:
@@ -146,65 +227,151 @@ class Checkpoints(keras.callbacks.Callback):
         if self.writes:
             self.directory.mkdir(parents=True, exist_ok=True)
         self.model.optimizer.build(self.model.trainable_variables)
-        self._old_handlers = {
-            number: signal.signal(number, self._on_signal)
-            for number in (signal.SIGTERM, signal.SIGINT)
-        }
-
+        self._training = True
+        self._losses.clear()
+        self._take_signals()
         if self.resume is not None and self.epoch >= self.params["epochs"]:
             # The training is over, no epoch will begin, and what is saved must be what was trained.
             self._restore()
 
     def _restore(self) -> None:
-        arrays = self._load()
+        self._build_metrics()
+        arrays, position = self._load(), read_position(self.resume)
+        if self.step == 0:
+            # The last epoch's, or its validation's.
+            for name, variable in self._metric_variables().items():
+                arrays[name] = np.zeros(variable.shape, arrays[name].dtype)
+        if self.average is None:
+            self._assign(arrays)
+        else:
+            # 0.1.0 did not write it, and averaged from the first batch on.
+            batches = position.get("averaged_batches", position["total_step"])
+            self.average.num_batches = batches
+            with self.average.applied(averages=False):
+                self._assign(arrays)
+        self.resume = None
+        self.restored_logs = {}
+        if self.step > 0:
+            self.restored_logs = {
+                name: float(keras.ops.convert_to_numpy(value))
+                for name, value in self.model.get_metrics_result().items()
+            }
+
+    def _assign(self, arrays: dict[str, np.ndarray]) -> None:
         for name, variable in self._variables():
             variable.assign(arrays[name])
-        self.resume = None
-        self.restored_logs = {
-            metric.name: float(keras.ops.convert_to_numpy(metric.result()))
-            for metric in self._metrics()
-        }
 
-    def _on_signal(self, number: int, frame) -> None:
-        if number == signal.SIGINT and self.signal_received is not None:
-            raise KeyboardInterrupt
-        self.signal_received = number
+    def _build_metrics(self) -> None:
+        """Makes the variables of the metrics, which Keras leaves to the first step."""
+        metrics = self.model._compile_metrics
+        if metrics is not None and not metrics.built:
+            self.model._symbolic_build(data_batch=self.dataset.element_spec)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self.pipeline.epoch_index = epoch
+        self._training_metrics = {}
+        self.dataset.next_epoch = epoch
         if self.resume is not None:
             # `fit` has just reset the metrics, so this is the first moment at which all can be set.
             self._restore()
-            self.pipeline.start_step = self.step
+            self.dataset.next_step = self.step
         else:
             self.epoch, self.step = epoch, 0
-            self.pipeline.start_step = 0
+            self.dataset.next_step = 0
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         self.step += 1
         self.total_step += 1
         self.restored_logs = {}
+        if logs and "loss" in logs:
+            self._losses.append((self.total_step, logs["loss"]))
+        self._look_at_losses(kept=_LOSSES_KEPT)
         if self.anywhere(self.signal_received is not None):
-            path = self.save()
-            self.release_signals()
-            number = self.signal_received
-            cause = "another worker" if number is None else signal.Signals(number).name
-            raise Preempted(
-                f"stopped by {cause} after step {self.total_step}; {path} holds everything, "
-                "go on with --resume"
-            )
+            self._stop()
         if self.total_step % self.every_steps == 0:
             self.save()
 
+    def _look_at_losses(self, kept: int) -> None:
+        while len(self._losses) > kept:
+            step, loss = self._losses.popleft()
+            if not math.isfinite(loss := float(loss)):
+                self._stop_at_loss(step, loss)
+
+    def _stop_at_loss(self, step: int, loss: float) -> None:
+        saved = list_checkpoints(self.directory)
+        last_good = saved[-1] if saved else "none was written yet"
+        learning_rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        self.release_signals()
+        raise FloatingPointError(
+            f"the loss is {loss} after step {step} (epoch {self.epoch + 1}, learning rate "
+            f"{learning_rate:.3g}); last good checkpoint: {last_good}"
+        )
+
+    def on_test_begin(self, logs: dict | None = None) -> None:
+        if self._training:
+            # `evaluate` resets the metrics next.
+            self._training_metrics = {k: v.numpy() for k, v in self._metric_variables().items()}
+
+    def on_test_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        if self._training and self.anywhere(self.signal_received is not None):
+            self._stop()
+
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        # A loss that is no number is this epoch's.
+        self._look_at_losses(kept=0)
         self.epoch, self.step = epoch + 1, 0
         self.restored_logs = {}
         self.save()
+        if self.epoch < self.params["epochs"] and self.anywhere(self.signal_received is not None):
+            self._stop()
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        self._training = False
+        self._training_metrics = {}
+        self.release_signals()
+
+    def _stop(self) -> None:
+        """Ends `fit` after a checkpoint of this moment."""
+        path = self.save()
+        number = self.signal_received
+        self.release_signals()
+        cause = "another worker" if number is None else signal.Signals(number).name
+        raise Preempted(
+            f"stopped by {cause} after step {self.total_step}; {path} holds everything, "
+            "go on with --resume"
+        )
+
+    def _take_signals(self) -> None:
+        self.release_signals()
+        # Elsewhere Python lets nobody set a handler, and the main thread gets every signal.
+        if threading.current_thread() is threading.main_thread():
+            self._old_handlers = {
+                number: signal.signal(number, self._on_signal)
+                for number in (signal.SIGTERM, signal.SIGINT)
+            }
+
+    def _on_signal(self, number: int, frame) -> None:
+        if not _is_fitting(self.model, frame):
+            # An error has ended `fit`, and Keras tells no callback of it.
+            self.release_signals()
+            signal.raise_signal(number)
+            return
+        if number == signal.SIGINT and self.signal_received is not None:
+            raise KeyboardInterrupt
+        self.signal_received = number
 
     def release_signals(self) -> None:
         """Gives the signals back to whoever had them before `fit`."""
+        self.signal_received = None
         for number, handler in self._old_handlers.items():
             signal.signal(number, handler)
+        self._old_handlers = {}
 
-    def on_train_end(self, logs: dict | None = None) -> None:
-        self.release_signals()
+
+def _is_fitting(model: keras.Model, frame) -> bool:
+    """Whether a frame of this thread lies inside of the model's `fit`."""
+    frame = sys._getframe() if frame is None else frame
+    while frame is not None:
+        if frame.f_code.co_name == "fit" and frame.f_locals.get("self") is model:
+            return True
+        frame = frame.f_back
+    return False

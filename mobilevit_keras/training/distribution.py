@@ -15,7 +15,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mobilevit_keras.data.pipeline import TrainingPipeline
 from mobilevit_keras.training.checkpoints import list_checkpoints
 
 DISTRIBUTE = ("none", "mirrored", "multi_worker")
@@ -174,69 +173,29 @@ def anywhere(strategy: tf.distribute.Strategy | None) -> Callable[[bool], bool]:
     return on_any
 
 
-def distribute_training(
-    strategy: tf.distribute.Strategy,
-    pipeline: TrainingPipeline,
-    prepare: Callable[[tf.data.Dataset], tf.data.Dataset],
-) -> tf.distribute.DistributedDataset:
-    """Returns the pipeline's epochs with each batch cut into the replicas' equal parts.
-
-    Args:
-        strategy: The strategy.
-        pipeline: The pipeline; its schedule's `num_shards` must be the number of replicas.
-        prepare: What is done to each worker's dataset of (images, labels) before it is cut.
-    """
-
-    def worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        dataset = prepare(
-            pipeline.dataset(
-                num_shards=context.num_input_pipelines, shard_index=context.input_pipeline_id
-            )
-        )
-        parts = strategy.num_replicas_in_sync // context.num_input_pipelines
-        if parts == 1:
-            return dataset
-
-        def cut(*batch) -> tf.data.Dataset:
-            return tf.data.Dataset.from_tensor_slices(
-                tuple(
-                    # (B, ...) -> (parts, B / parts, ...)
-                    tf.reshape(part, tf.concat([[parts, -1], tf.shape(part)[1:]], 0))
-                    for part in batch
-                )
-            )
-
-        return dataset.flat_map(cut)
-
-    return strategy.distribute_datasets_from_function(worker)
-
-
-def distribute_evaluation(
-    strategy: tf.distribute.Strategy, dataset: tf.data.Dataset
-) -> tf.distribute.DistributedDataset:
-    """Returns a dataset whose batches go to the replicas in turn."""
-    return strategy.distribute_datasets_from_function(
-        lambda context: dataset.shard(context.num_input_pipelines, context.input_pipeline_id)
-    )
-
-
-def mend_fit(model: keras.Model, strategy: tf.distribute.Strategy) -> None:
+def mend_fit(model: keras.Model, strategy: tf.distribute.Strategy, element_spec) -> None:
     """Makes Keras 3.15's `fit` and `evaluate` of a compiled model work under a strategy.
 
     Batch norms are synchronised. Before its first step, `fit` builds the metrics from a batch that
     it averages over the replicas, which several workers cannot do; here they are built from the
-    model's own inputs and outputs. It averages a step's results over the first axis of each, which
+    form of the batches. It averages a step's results over the first axis of each, which
     on several workers a scalar does not have; here it gets one. In evaluation a replica may get no
     images of the last round; Keras would take the mean of nothing.
 
     Args:
         model: Built and compiled in the strategy's scope.
         strategy: The strategy.
+        element_spec: The `tf.TensorSpec`s of a batch, (images, y).
     """
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = True
-    model._maybe_symbolic_build = lambda iterator=None, data_batch=None: _build(model, strategy)
+
+    def build(iterator=None, data_batch=None) -> None:
+        with strategy.scope():
+            model._symbolic_build(data_batch=element_spec)
+
+    model._maybe_symbolic_build = build
     train_step, test_step = model.train_step, model.test_step
     has_workers = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
@@ -254,10 +213,3 @@ def mend_fit(model: keras.Model, strategy: tf.distribute.Strategy) -> None:
 
     model.train_step = lambda data: with_axis(train_step(data))
     model.test_step = test_some
-
-
-def _build(model: keras.Model, strategy: tf.distribute.Strategy) -> None:
-    (images,), (outputs,) = model.inputs, model.outputs
-    # Labels have the outputs' shape: one row of probabilities for each image.
-    with strategy.scope():
-        model._symbolic_build(data_batch=(images, outputs))

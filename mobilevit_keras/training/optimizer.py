@@ -1,6 +1,8 @@
-"""AdamW and the learning-rate schedule of the paper's recipe."""
+"""AdamW, the learning-rate schedule of the paper's recipe, and loss scaling for float16."""
 
 import keras
+
+from mobilevit_keras.training.recipe import Recipe
 
 
 def warmup_cosine(
@@ -38,15 +40,101 @@ def warmup_cosine(
     )
 
 
+def paper_optimizer(
+    total_steps: int,
+    *,
+    initial_learning_rate: float = Recipe.initial_learning_rate,
+    peak_learning_rate: float = Recipe.peak_learning_rate,
+    final_learning_rate: float = Recipe.final_learning_rate,
+    warmup_steps: int = Recipe.warmup_steps,
+    weight_decay: float = Recipe.weight_decay,
+    decay_norms_and_biases: bool = Recipe.decay_norms_and_biases,
+    clip_norm: float | None = Recipe.clip_norm,
+    gradient_accumulation: int = Recipe.gradient_accumulation,
+) -> "AdamW":
+    """The paper's optimizer: AdamW, a linear warm-up and a cosine.
+
+    Args:
+        total_steps: Batches of the whole training.
+        initial_learning_rate: That of the first update.
+        peak_learning_rate: That after the warm-up.
+        final_learning_rate: That of the last update.
+        warmup_steps: Updates of the warm-up, but no more than a tenth of all: a short training
+            would end before the paper's warm-up does.
+        weight_decay: AdamW's.
+        decay_norms_and_biases: Whether norms and biases decay too.
+        clip_norm: Largest global norm of the gradients; None leaves them as they are.
+        gradient_accumulation: Batches for each update.
+
+    Raises:
+        ValueError: If a value makes no such training.
+    """
+    if min(total_steps, gradient_accumulation) < 1 or warmup_steps < 0:
+        raise ValueError(
+            "A training has 1 step or more, 1 batch or more for each update and no negative "
+            f"warm-up. Received: total_steps={total_steps}, warmup_steps={warmup_steps}, "
+            f"gradient_accumulation={gradient_accumulation}."
+        )
+    updates = max(1, total_steps // gradient_accumulation)
+    return AdamW(
+        warmup_cosine(
+            initial_learning_rate,
+            peak_learning_rate,
+            final_learning_rate,
+            min(warmup_steps, updates // 10),
+            updates,
+        ),
+        weight_decay=weight_decay,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        global_clipnorm=clip_norm,
+        gradient_accumulation_steps=gradient_accumulation if gradient_accumulation > 1 else None,
+        decay_norms_and_biases=decay_norms_and_biases,
+    )
+
+
 @keras.saving.register_keras_serializable("mobilevit_keras")
 class AdamW(keras.optimizers.AdamW):
-    """Keras's AdamW in far fewer graph nodes on the TensorFlow backend.
+    """AdamW with PyTorch's arithmetic, in far fewer graph nodes than Keras's own.
 
-    Arguments, variables and results are those of `keras.optimizers.AdamW`. Keras works the schedule
-    out anew for each variable that decays and updates each in over twenty nodes; here the schedule
-    is worked out once and one fused kernel updates a variable. MobileViT has 251 of them: most of
-    the training graph, and of the time until the first step, is saved.
+    Arguments and variables are those of `keras.optimizers.AdamW`, and three things are otherwise:
+
+    - `epsilon` is added to the root of the bias-corrected second moment, as in PyTorch and in the
+      paper; TensorFlow's kernels add it before the correction, 30 times as much at first.
+    - A learning-rate schedule is asked for the update, not for the batch: with gradient
+      accumulation Keras's own would run through it several times too fast.
+    - Keras works the schedule out anew for each variable that decays and updates each in over
+      twenty nodes; here the schedule is worked out once and one fused kernel updates a variable.
+      MobileViT has 251 of them: most of the training graph, and of the time until the first step,
+      is saved.
+
+    On other backends than TensorFlow, and with `amsgrad`, the update is Keras's own.
+
+    Args:
+        decay_norms_and_biases: Whether weight decay covers variables of one dimension.
+        **arguments: Those of `keras.optimizers.AdamW`.
+
+    Reference: [Decoupled weight decay regularization](https://arxiv.org/abs/1711.05101).
     """
+
+    def __init__(self, *arguments, decay_norms_and_biases: bool = True, **more) -> None:
+        super().__init__(*arguments, **more)
+        self.decay_norms_and_biases = decay_norms_and_biases
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "decay_norms_and_biases": self.decay_norms_and_biases}
+
+    def _use_weight_decay(self, variable) -> bool:
+        if not self.decay_norms_and_biases and len(variable.shape) == 1:
+            return False
+        return super()._use_weight_decay(variable)
+
+    def _get_current_learning_rate(self):
+        if isinstance(self._learning_rate, keras.optimizers.schedules.LearningRateSchedule):
+            # `_iterations`, which Keras takes, counts batches.
+            return self._learning_rate(self.iterations)
+        return super()._get_current_learning_rate()
 
     def _apply_weight_decay(self, variables) -> None:
         if keras.backend.backend() != "tensorflow":
@@ -78,15 +166,39 @@ class AdamW(keras.optimizers.AdamW):
         index = self._get_variable_index(variable)
         dtype = variable.dtype
         step = tf.cast(tf.convert_to_tensor(self.iterations) + 1, dtype)
+        beta2_power = tf.pow(tf.cast(self.beta_2, dtype), step)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=self._momentums[index].value.handle,
             v=self._velocities[index].value.handle,
             beta1_power=tf.pow(tf.cast(self.beta_1, dtype), step),
-            beta2_power=tf.pow(tf.cast(self.beta_2, dtype), step),
+            beta2_power=beta2_power,
             lr=tf.cast(learning_rate, dtype),
             beta1=tf.cast(self.beta_1, dtype),
             beta2=tf.cast(self.beta_2, dtype),
-            epsilon=tf.cast(self.epsilon, dtype),
+            # The kernel adds it to the root of the moment before its bias is corrected.
+            epsilon=tf.cast(self.epsilon, dtype) * tf.sqrt(1.0 - beta2_power),
             grad=tf.cast(gradient, dtype),
         )
+
+
+@keras.saving.register_keras_serializable("mobilevit_keras")
+class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
+    """Keras's loss scaling, with one decision for all replicas.
+
+    Keras asks each replica's own gradients whether they are finite, or the first one's alone,
+    before they are added up: an overflow elsewhere reaches the weights, or the replicas disagree
+    on whether there is an update. Here one replica's overflow skips the update on all.
+    """
+
+    def check_finite(self, grads):
+        finite = super().check_finite(grads)
+        if keras.backend.backend() != "tensorflow":
+            return finite
+        import tensorflow as tf
+
+        context = tf.distribute.get_replica_context()
+        if context is None or context.num_replicas_in_sync == 1:
+            return finite
+        overflows = context.all_reduce(tf.distribute.ReduceOp.SUM, 1.0 - tf.cast(finite, "float32"))
+        return tf.equal(overflows, 0.0)

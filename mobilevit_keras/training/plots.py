@@ -1,43 +1,45 @@
 """Pictures of a training: curves from its log."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 from mobilevit_keras.files import atomic_path
 
 
-def plot_curves(log: str | Path, picture: str | Path) -> None:
-    """Draws loss and accuracy, training and validation, and the learning rate over the epochs.
+def plot_curves(
+    log: str | Path, picture: str | Path, metrics: Sequence[tuple[str, str]] = ()
+) -> None:
+    """Draws loss and metrics, training and validation, and the learning rate over the epochs.
 
     Args:
         log: A CSV file as Keras's `CSVLogger` writes it.
+        metrics: Title and name of each metric.
         picture: The PNG file to write.
 
     Raises:
         OSError: If the log cannot be read or the picture cannot be written.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     with open(log, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     epochs = [int(row["epoch"]) + 1 for row in rows]
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
-    panels = zip(
-        figure.subplots(1, 3),
-        (
-            ("Loss", "", (("loss", "training"), ("val_loss", "validation"))),
-            ("Top-1 accuracy", "", (("top1", "training"), ("val_top1", "validation"))),
-            ("Learning rate", "", (("learning_rate", ""),)),
-        ),
-        strict=True,
-    )
-    for axes, (title, unit, series) in panels:
+    series = [("Loss", "loss"), *metrics]
+    panels = [(title, ((k, "training"), (f"val_{k}", "validation"))) for title, k in series]
+    panels.append(("Learning rate", (("learning_rate", ""),)))
+    figure = Figure(figsize=(4 * len(panels), 3.6), layout="constrained")
+    every_axes = figure.subplots(1, len(panels))
+    for axes, (title, series) in zip(every_axes, panels, strict=True):
         for name, label in series:
             if rows and rows[0].get(name):
                 axes.plot(
                     epochs, [float(row[name]) for row in rows], marker=".", label=label or None
                 )
-        axes.set(title=title, xlabel="Epoch", ylabel=unit)
+        axes.set(title=title, xlabel="Epoch")
+        # There is no epoch and a half.
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         if len(series) > 1 and axes.lines:
             axes.legend(frameon=False)

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from mobilevit_keras.data.sources import Source
+from mobilevit_keras.data import Source
 from mobilevit_keras.files import atomic_directory
 
 SAMPLES_PER_CLASS = 2
@@ -11,11 +11,14 @@ MAXIMUM_SAMPLES = 40
 
 
 def write_samples(source: Source, directory: str | Path) -> list[Path]:
-    """Copies the first validation images of each class into `directory`, encoded as they were.
+    """Copies some validation images into `directory`, encoded as they were.
+
+    The first ones of each class, where an image is of one; else the first ones.
 
     Args:
         source: Where the images come from.
-        directory: The folder, replaced whole; files are named NUMBER_CLASS.EXTENSION.
+        directory: The folder, replaced whole; files are named NUMBER_CLASS.EXTENSION, or
+            NUMBER.EXTENSION.
 
     Returns:
         The files' paths.
@@ -23,18 +26,22 @@ def write_samples(source: Source, directory: str | Path) -> list[Path]:
     Raises:
         OSError: If the folder cannot be written.
     """
+    has_label = "label" in source.fields
     per_class = dict.fromkeys(range(len(source.class_names)), 0)
     names = []
     with atomic_directory(directory, unmarked=_earlier_samples) as temporary:
         # A fixed shuffle, because folders store one class after the other.
         for record in source.examples("validation", shuffle_seed=0):
-            label = int(record["label"])
-            if per_class[label] == SAMPLES_PER_CLASS:
-                continue
-            per_class[label] += 1
+            name = f"{len(names):02d}"
+            if has_label:
+                label = int(record["label"])
+                if per_class[label] == SAMPLES_PER_CLASS:
+                    continue
+                per_class[label] += 1
+                class_name = source.class_names[label]
+                name += "_" + "".join(c if c.isalnum() else "-" for c in class_name)
             contents = record["image"].numpy()
-            class_name = "".join(c if c.isalnum() else "-" for c in source.class_names[label])
-            name = f"{len(names):02d}_{class_name}{_extension(contents)}"
+            name += _extension(contents)
             (temporary / name).write_bytes(contents)
             names.append(name)
             if len(names) == MAXIMUM_SAMPLES or min(per_class.values()) == SAMPLES_PER_CLASS:

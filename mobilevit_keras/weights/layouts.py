@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Iterator
 
+from mobilevit_keras.paper import NUM_LAYERS
+
 CVNETS = "cvnets"
 HUGGING_FACE = "huggingface"
 TIMM = "timm"
@@ -106,7 +108,8 @@ UPDATES_COUNTER = "num_batches_tracked"
 """PyTorch's count of a batch norm's updates, which nothing computes with."""
 
 # Columns: Keras layer, kind, then the names in CVNets, Hugging Face and timm, None where the
-# implementation has no such model. "@i" after a name: the i-th third of that tensor's rows.
+# implementation has no such model. "@i" after a name: the i-th third of that tensor's rows; "@i:A":
+# the i-th of two parts of each of A groups of rows.
 # n counts stages from 1 and m from 0, b blocks, j transformer layers, L how many there are.
 _STEM = (("stem", CONV_NORM, "conv_1", "mobilevit.conv_stem", "stem"),)
 _INVERTED_RESIDUAL = (
@@ -143,11 +146,11 @@ _CLASSIFIER = (
     ("head/classifier", DENSE, "classifier.fc", "classifier", "head.fc"),
 )
 _SEGMENTATION_HEAD = (
-    *((f"head/aspp_{i}", CONV_NORM, f"seg_head.aspp.aspp_layer.convs.{i}",
+    *((f"head/aspp/branch_{i}", CONV_NORM, f"seg_head.aspp.aspp_layer.convs.{i}",
        f"segmentation_head.aspp.convs.{i}", None) for i in range(4)),
-    ("head/aspp_pool", CONV_NORM, "seg_head.aspp.aspp_layer.convs.4.aspp_pool.conv_1x1",
+    ("head/aspp/pooled", CONV_NORM, "seg_head.aspp.aspp_layer.convs.4.aspp_pool.conv_1x1",
      "segmentation_head.aspp.convs.4.conv_1x1", None),
-    ("head/aspp_project", CONV_NORM, "seg_head.aspp.aspp_layer.project",
+    ("head/aspp/project", CONV_NORM, "seg_head.aspp.aspp_layer.project",
      "segmentation_head.aspp.project", None),
     ("head/classifier", CONV_BIAS, "seg_head.classifier.classifier.block.conv",
      "segmentation_head.classifier.convolution", None),
@@ -158,21 +161,27 @@ _DETECTION_HEAD = (
          None, None),
         (f"extra_{stride}/pointwise", CONV_NORM, f"extra_layers.os_{stride}.pw_conv", None, None),
     )),
-    ("extra_global/conv", CONV_BIAS, "extra_layers.os_-1.1.block.conv", None, None),
+    ("extra_global/conv", CONV, "extra_layers.os_-1.1.block.conv", None, None),
     *((f"head_{i}/project", CONV_NORM, f"ssd_heads.{i}.proj_layer", None, None) for i in range(2)),
-    *(row for i in range(5) for row in (
-        (f"head_{i}/depthwise", DEPTHWISE_NORM, f"ssd_heads.{i}.loc_cls_layer.dw_conv", None, None),
-        (f"head_{i}/pointwise/conv", CONV_BIAS, f"ssd_heads.{i}.loc_cls_layer.pw_conv.block.conv",
-         None, None),
-    )),
-    ("head_5/pointwise/conv", CONV_BIAS, "ssd_heads.5.loc_cls_layer.block.conv", None, None),
+    *((f"head_{i}/depthwise", DEPTHWISE_NORM, f"ssd_heads.{i}.loc_cls_layer.dw_conv", None, None)
+      for i in range(5)),
+    # One convolution: of each anchor four rows for the box, then those for the classes.
+    *((f"head_{i}/{output}", CONV_BIAS, f"{name}.block.conv@{part}:{anchors}", None, None)
+      for i, (name, anchors) in enumerate((
+          *((f"ssd_heads.{i}.loc_cls_layer.pw_conv", 6) for i in range(5)),
+          ("ssd_heads.5.loc_cls_layer", 4),
+      ))
+      for part, output in enumerate(("boxes", "logits"))),
 )  # fmt: skip
 _HEADS = {
     CLASSIFICATION: _CLASSIFIER,
     SEGMENTATION: _SEGMENTATION_HEAD,
     DETECTION: _DETECTION_HEAD,
 }
-_PARTS = 3
+_THIRDS = 3
+_HALVES = 2
+BOX_ROWS = 4
+"""Rows of an anchor in CVNets's detection heads that are its box's; the others are its classes'."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,8 +192,9 @@ class Entry:
         variable: Path of the Keras variable, such as "stem/conv/kernel".
         tensor: Name of the foreign tensor.
         kind: One of the kinds of tensor above.
-        part: Which of `parts` equal parts along the first axis.
+        part: Which of the `parts` along the first axis, or of those of each group.
         parts: Number of variables that the tensor holds.
+        groups: Number of equal groups of rows, each of which holds a piece of every part.
     """
 
     variable: str
@@ -192,6 +202,7 @@ class Entry:
     kind: str
     part: int = 0
     parts: int = 1
+    groups: int = 1
 
 
 def _joined(prefix: tuple[str, ...], rows: tuple, **numbers: int) -> Iterator[tuple]:
@@ -220,7 +231,12 @@ def _backbone_rows(num_layers: tuple[int, ...]) -> Iterator[tuple]:
 
 def _row_entries(layer: str, kind: str, name: str, layout: Layout) -> Iterator[Entry]:
     name, _, part = name.partition("@")
-    place = {"part": int(part), "parts": _PARTS} if part else {}
+    part, _, groups = part.partition(":")
+    place = {}
+    if groups:
+        place = {"part": int(part), "parts": _HALVES, "groups": int(groups)}
+    elif part:
+        place = {"part": int(part), "parts": _THIRDS}
     if kind == LAYER_NORM:
         for variable, tensor in _LAYER_NORM_VARIABLES:
             yield Entry(f"{layer}/{variable}", f"{name}.{tensor}", VECTOR)
@@ -241,7 +257,7 @@ def tasks(layout: str) -> tuple[str, ...]:
 
 
 def table(
-    layout: str, num_layers: tuple[int, ...] = (2, 4, 3), task: str = CLASSIFICATION
+    layout: str, num_layers: tuple[int, ...] = NUM_LAYERS, task: str = CLASSIFICATION
 ) -> list[Entry]:
     """Returns an entry for every variable of a Keras model; the first is the stem's kernel.
 

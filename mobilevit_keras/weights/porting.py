@@ -9,7 +9,16 @@ import numpy as np
 
 from mobilevit_keras.files import atomic_path
 from mobilevit_keras.layers import TRAINING
-from mobilevit_keras.models import VARIANTS, MobileViTImageClassifier, Preprocessing, get_variant
+from mobilevit_keras.models import (
+    VARIANTS,
+    MobileViTImageClassifier,
+    MobileViTImageSegmenter,
+    MobileViTObjectDetector,
+    Preprocessing,
+    VisionTask,
+    get_variant,
+)
+from mobilevit_keras.paper import NUM_LAYERS
 from mobilevit_keras.weights import layouts
 from mobilevit_keras.weights.checkpoint_file import open_checkpoint
 from mobilevit_keras.weights.imagenet import imagenet_class_names
@@ -21,6 +30,16 @@ _STEM_KERNEL = "stem/conv/kernel"
 # Entries of our own among the texts of a safetensors file.
 _CLASS_NAMES = "class_names"
 _PREPROCESSING = "preprocessing"
+_MODELS: dict[str, type[VisionTask]] = {
+    layouts.CLASSIFICATION: MobileViTImageClassifier,
+    layouts.SEGMENTATION: MobileViTImageSegmenter,
+    layouts.DETECTION: MobileViTObjectDetector,
+}
+# Arguments of the models, beside their backbones', that other libraries' have no other values of.
+_HEAD_ARGUMENTS = {
+    MobileViTImageSegmenter: {"filters": 256, "dilation_rates": (6, 12, 18)},
+    MobileViTObjectDetector: {"min_scale": 0.1, "max_scale": 1.05},
+}
 
 
 def to_keras(value: np.ndarray, kind: str) -> np.ndarray:
@@ -51,15 +70,41 @@ def to_torch(value: np.ndarray, kind: str) -> np.ndarray:
     return value
 
 
+def _torch_shape(variable: keras.Variable, kind: str) -> tuple[int, ...]:
+    # A broadcast array has a shape and no memory.
+    return to_torch(np.broadcast_to(np.float32(0), variable.shape), kind).shape
+
+
 def torch_shapes(variables: Mapping[str, keras.Variable], entries: Iterable[Entry]) -> dict:
     """Returns the shape that each foreign tensor must have, by name."""
-    shapes = {}
+    shapes: dict[str, tuple] = {}
     for entry in entries:
-        # A broadcast array has a shape and no memory.
-        shape = np.broadcast_to(np.float32(0), variables[entry.variable].shape)
-        rows, *rest = to_torch(shape, entry.kind).shape
-        shapes[entry.tensor] = (rows * entry.parts, *rest)
+        rows, *rest = _torch_shape(variables[entry.variable], entry.kind)
+        before = shapes.get(entry.tensor, (0,))[0]
+        shapes[entry.tensor] = (before + rows, *rest)
     return shapes
+
+
+def split(value: np.ndarray, entries: list[Entry], rows: list[int]) -> list[np.ndarray]:
+    """Returns the parts of a foreign tensor.
+
+    Args:
+        value: The tensor.
+        entries: Those of its variables, in the order of the parts.
+        rows: Rows of each part.
+    """
+    groups, rest = entries[0].groups, value.shape[1:]
+    # (rows, …) -> (groups, rows / groups, …)
+    value = value.reshape(groups, -1, *rest)
+    ends = np.cumsum([number // groups for number in rows])[:-1]
+    return [part.reshape(-1, *rest) for part in np.split(value, ends, axis=1)]
+
+
+def join(parts: list[np.ndarray], groups: int) -> np.ndarray:
+    """The inverse of `split`."""
+    rest = parts[0].shape[1:]
+    grouped = [part.reshape(groups, -1, *rest) for part in parts]
+    return np.concatenate(grouped, axis=1).reshape(-1, *rest)
 
 
 def detect(tensors: Mapping[str, Tensor]) -> tuple[str, str]:
@@ -87,11 +132,11 @@ def detect(tensors: Mapping[str, Tensor]) -> tuple[str, str]:
 
 def load_checkpoint(
     path: str | Path, *, variant: str | None = None, channel_order: str | None = None
-) -> MobileViTImageClassifier:
-    """Opens a classifier's checkpoint of CVNets, Hugging Face or timm as a Keras model.
+) -> VisionTask:
+    """Opens a checkpoint of CVNets, Hugging Face or timm as a Keras model.
 
-    The layout is found from the names, the variant and the number of classes from the shapes. A
-    classifier of 1,000 classes gets ImageNet's names.
+    The layout and the task are found from the names, the variant and the number of classes from the
+    shapes. A classifier of 1,000 classes gets ImageNet's names.
 
     Args:
         path: A `.pt`, `.pth`, `.bin` or `.safetensors` file. Nothing in it is executed.
@@ -125,16 +170,11 @@ def _ported(
     texts: Mapping[str, str],
     variant: str | None,
     channel_order: str | None,
-) -> MobileViTImageClassifier:
+) -> VisionTask:
     name, task = detect(tensors)
     layout = layouts.LAYOUTS[name]
-    if task != layouts.CLASSIFICATION:
-        raise ValueError(
-            "The checkpoint must be a classifier's. "
-            f"Received: one for {task} in {layout.title}'s layout."
-        )
-    entries = layouts.table(name)
-    _check_names(tensors, entries)
+    entries = layouts.table(name, task=task)
+    _check_names(tensors, entries, task)
     found, exact = _closest_variant(tensors, entries)
     if variant is None:
         variant = found
@@ -142,19 +182,28 @@ def _ported(
         raise ValueError(
             f"`variant` must be that of the checkpoint, {found!r}. Received: {variant!r}."
         )
-    num_classes = _rows(tensors[entries[-1].tensor])
+    num_classes = _num_classes(tensors[entries[-1].tensor], entries[-1])
     class_names, preprocessing = _stored(texts)
-    if class_names is None and num_classes == len(imagenet_class_names()):
-        class_names = imagenet_class_names()
-    model = MobileViTImageClassifier.from_variant(
-        variant,
-        num_classes,
-        class_names=class_names,
-        preprocessing=preprocessing
-        or Preprocessing(layout.short_side, layout.crop_size, layout.interpolation),
+    if task == layouts.CLASSIFICATION:
+        if class_names is None and num_classes == len(imagenet_class_names()):
+            class_names = imagenet_class_names()
+        preprocessing = preprocessing or Preprocessing(
+            layout.short_side, layout.crop_size, layout.interpolation
+        )
+    model = _MODELS[task].from_variant(
+        variant, num_classes, class_names=class_names, preprocessing=preprocessing
     )
     assign(model, tensors, entries, (channel_order or layout.channel_order) == layouts.BGR)
     return model
+
+
+def _num_classes(tensor: Tensor, last: Entry) -> int:
+    """Number of classes, from the tensor of the table's last entry; at least 1."""
+    rows = _rows(tensor)
+    if last.groups == 1:
+        return rows
+    # Of each anchor, a box's rows and those of background come first.
+    return max(1, rows // last.groups - layouts.BOX_ROWS - 1)
 
 
 def _rows(tensor: Tensor) -> int:
@@ -203,13 +252,13 @@ def _listing(title: str, lines: Iterable[str]) -> str:
     return f" {title}: {', '.join(lines[:_LISTED] + more)}."
 
 
-def _check_names(tensors: Mapping[str, Tensor], entries: list[Entry]) -> None:
+def _check_names(tensors: Mapping[str, Tensor], entries: list[Entry], task: str) -> None:
     expected = {entry.tensor for entry in entries}
     missing = expected - tensors.keys()
     left_over = tensors.keys() - expected - set(layouts.batch_norm_counters(entries))
     if missing or left_over:
         raise ValueError(
-            "A checkpoint must hold the tensors of a MobileViT classifier and no others. "
+            f"A checkpoint must hold the tensors of a MobileViT for {task} and no others. "
             f"Received: {len(missing)} missing, {len(left_over)} left over."
             + _listing("Missing", missing)
             + _listing("Left over", left_over)
@@ -249,22 +298,30 @@ def assign(
             f"A checkpoint's tensors must have the shapes of {model.name}'s."
             f" Received: {len(wrong)} of other shapes." + _listing("Wrong shape", wrong)
         )
+    for name, own in _by_tensor(entries).items():
+        rows = [_torch_shape(variables[entry.variable], entry.kind)[0] for entry in own]
+        for entry, value in zip(own, split(tensors[name].read(), own, rows), strict=True):
+            value = to_keras(value, entry.kind)
+            if flip_channels and entry.variable == _STEM_KERNEL:
+                value = value[:, :, ::-1]
+            variables[entry.variable].assign(np.ascontiguousarray(value, "float32"))
+
+
+def _by_tensor(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+    """The entries of each foreign tensor in the order of its parts."""
+    found: dict[str, list[Entry]] = {}
     for entry in entries:
-        value = tensors[entry.tensor].read()
-        rows = value.shape[0] // entry.parts
-        value = to_keras(value[entry.part * rows : (entry.part + 1) * rows], entry.kind)
-        if flip_channels and entry.variable == _STEM_KERNEL:
-            value = value[:, :, ::-1]
-        variables[entry.variable].assign(np.ascontiguousarray(value, "float32"))
+        found.setdefault(entry.tensor, []).append(entry)
+    return {name: sorted(own, key=lambda entry: entry.part) for name, own in found.items()}
 
 
-def save_checkpoint(model: MobileViTImageClassifier, path: str | Path, layout: str) -> None:
-    """Writes a model's weights for timm or transformers, as a safetensors file.
+def save_checkpoint(model: VisionTask, path: str | Path, layout: str) -> None:
+    """Writes a model's weights for CVNets, transformers or timm, as a safetensors file.
 
     Class names and preprocessing go with it, so that `load_checkpoint` finds them again.
 
     Args:
-        model: A classifier in its training form, as the paper has it but for its widths.
+        model: A model in its training form, as the paper has it but for its widths.
         path: The `.safetensors` file to write.
         layout: "timm", "huggingface" or "cvnets".
 
@@ -276,23 +333,23 @@ def save_checkpoint(model: MobileViTImageClassifier, path: str | Path, layout: s
 
     if layout not in layouts.LAYOUTS:
         raise ValueError(f"`layout` must be one of {list(layouts.LAYOUTS)}. Received: {layout!r}.")
-    if not isinstance(model, MobileViTImageClassifier):
-        raise ValueError(
-            f"The model must be a MobileViTImageClassifier. Received: {type(model).__name__}."
-        )
+    task = next((task for task, cls in _MODELS.items() if isinstance(model, cls)), None)
+    if task is None:
+        names = ", ".join(cls.__name__ for cls in _MODELS.values())
+        raise ValueError(f"The model must be one of {names}. Received: {type(model).__name__}.")
+    entries = layouts.table(layout, task=task)
     _check_expressible(model)
-    entries = layouts.table(layout)
     variables = {variable.path: variable for variable in model.weights}
-    parts: dict[str, list[np.ndarray]] = {}
-    for entry in entries:
-        value = variables[entry.variable].numpy()
-        if entry.variable == _STEM_KERNEL and layouts.LAYOUTS[layout].channel_order == layouts.BGR:
-            value = value[:, :, ::-1]
-        parts.setdefault(entry.tensor, []).append(to_torch(value, entry.kind))
-    tensors = {
-        name: np.ascontiguousarray(np.concatenate(values), "float32")
-        for name, values in parts.items()
-    }
+    flips = layouts.LAYOUTS[layout].channel_order == layouts.BGR
+    tensors = {}
+    for name, own in _by_tensor(entries).items():
+        parts = []
+        for entry in own:
+            value = variables[entry.variable].numpy()
+            if flips and entry.variable == _STEM_KERNEL:
+                value = value[:, :, ::-1]
+            parts.append(to_torch(value, entry.kind))
+        tensors[name] = np.ascontiguousarray(join(parts, own[0].groups), "float32")
     # A fresh PyTorch model has them, and strict loading asks for them.
     for name in layouts.batch_norm_counters(entries):
         tensors[name] = np.zeros((), "int64")
@@ -304,23 +361,25 @@ def save_checkpoint(model: MobileViTImageClassifier, path: str | Path, layout: s
         safetensors.numpy.save_file(tensors, temporary, texts)
 
 
-def _check_expressible(model: MobileViTImageClassifier) -> None:
+def _check_expressible(model: VisionTask) -> None:
     """Refuses what the other libraries' models cannot be set to."""
     wanted = {
-        "num_layers": (2, 4, 3),
+        **_HEAD_ARGUMENTS.get(type(model), {}),
+        "num_layers": NUM_LAYERS,
         "patch_size": (2, 2, 2),
         "num_heads": 4,
         "stem_filters": 16,
         "use_fusion": True,
-        "output_stride": 32,
+        "output_stride": model.OUTPUT_STRIDE,
         "activation": "silu",
         "form": TRAINING,
     }
-    others = {name: model.backbone.config[name] for name in wanted}
+    config = {**model.get_config(), **model.backbone.config}
+    others = {name: config[name] for name in wanted}
     others = {name: value for name, value in others.items() if value != wanted[name]}
     if others:
         raise ValueError(
-            "The backbone must be as in the paper, because other libraries' is. Received: "
+            "The model must be as in the paper, because other libraries' is. Received: "
             + ", ".join(f"{name}={value!r}" for name, value in others.items())
             + "."
         )

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from mobilevit_keras.data.sources import Source, permutation
+from mobilevit_keras.data.source import Source, permutation
 
 
 def smooth_image(seed: int, height: int = 96, width: int = 128) -> np.ndarray:

@@ -4,11 +4,10 @@ import pytest
 import tensorflow as tf
 
 from mobilevit_keras.data.augmentation import AdvancedAugmentation, AdvancedPolicy
-from mobilevit_keras.data.pipeline import TrainingPipeline
-from mobilevit_keras.data.scales import Schedule
+from mobilevit_keras.data.multi_scale import MultiScaleDataset
 from tests.data.images import NumberedImages, smooth_image
 
-SCHEDULE = Schedule(sizes=(32, 48), base_size=32, batch_size=16)
+ARGUMENTS = {"sizes": (32, 48), "base_size": 32, "batch_size": 16}
 
 
 def seed(*values):
@@ -110,7 +109,7 @@ def test_pipeline_is_deterministic_and_gives_soft_labels():
     source = NumberedImages(60)
 
     def play(start=0):
-        pipeline = TrainingPipeline(source, SCHEDULE, augmentation="advanced", seed=2)
+        pipeline = MultiScaleDataset(source, **ARGUMENTS, augmentation="advanced", seed=2)
         dataset = pipeline.epoch(1, start)
         assert dataset.element_spec[1] == tf.TensorSpec((None, 60), tf.float32)
         return [(images.numpy(), labels.numpy()) for images, labels in dataset]
@@ -140,4 +139,4 @@ def test_bad_policies(arguments, message):
 
 def test_a_policy_needs_the_advanced_set():
     with pytest.raises(ValueError, match="`policy` needs `augmentation='advanced'`"):
-        TrainingPipeline(NumberedImages(40), SCHEDULE, policy=AdvancedPolicy())
+        MultiScaleDataset(NumberedImages(40), **ARGUMENTS, policy=AdvancedPolicy())

@@ -3,7 +3,8 @@ import re
 import numpy as np
 import pytest
 
-from mobilevit_keras.data.scales import PAPER_SIZES, Schedule, generate_sizes
+from mobilevit_keras.data.scales import Schedule, generate_sizes
+from mobilevit_keras.paper import SIZES
 
 
 def test_generated_sizes_are_the_papers():
@@ -31,7 +32,7 @@ def test_mean_images_per_update_and_sizes_are_uniform():
     mean = np.mean([327, 227, 128, 101, 81])
     assert mean == 172.8
     assert np.mean(np.concatenate([s.batch_sizes for s in steps])) == pytest.approx(mean, rel=0.02)
-    for size in PAPER_SIZES:
+    for size in SIZES:
         deviation = np.sqrt(0.2 * 0.8 / len(sizes))
         assert abs(np.mean(sizes == size) - 0.2) < 4 * deviation
 

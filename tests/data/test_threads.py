@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from mobilevit_keras.data import Schedule, TrainingPipeline, evaluation_dataset
+from mobilevit_keras.data import EvaluationDataset, MultiScaleDataset
 from mobilevit_keras.data.threads import num_cores
 from tests.data.images import NumberedImages
 
@@ -17,10 +17,10 @@ def test_cores_where_the_system_tells_of_all_alone(monkeypatch):
 @pytest.mark.parametrize("name", ["examples", "evaluation", "epoch", "dataset"])
 def test_no_dataset_waits_for_the_tuner(name):
     source = NumberedImages(8)
-    pipeline = TrainingPipeline(source, Schedule("fixed", (32,), base_size=32, batch_size=4))
+    pipeline = MultiScaleDataset(source, sampler="fixed", base_size=32, batch_size=4)
     datasets = {
         "examples": lambda: source.examples("train"),
-        "evaluation": lambda: evaluation_dataset(source, "train", short_side=32, crop_size=32),
+        "evaluation": EvaluationDataset(source, "train", crop_size=32).dataset,
         "epoch": lambda: pipeline.epoch(0),
         "dataset": pipeline.dataset,
     }

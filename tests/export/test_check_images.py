@@ -51,7 +51,7 @@ def test_unequal_sides_are_cropped_as_in_evaluation(tmp_path):
 
 
 def test_refusals(tmp_path):
-    with pytest.raises(ValueError, match="must hold JPEG"):
+    with pytest.raises(ValueError, match="must hold images"):
         open_check_images(tmp_path, 64, 64, PREPROCESSING)
     with pytest.raises(ValueError, match="Images must be"):
         open_check_images(np.zeros((0, 64, 64, 3)), 64, 64, PREPROCESSING)

@@ -73,10 +73,11 @@ def test_the_file_of_a_quantization_aware_model_answers_as_it_does(twin, folder)
     expected = keras_outputs(twin, TASK, images)["probabilities"]
     answers = run_tflite(folder / "trained.tflite", images).outputs["probabilities"]
     # All is whole numbers but the attention and the norms, whose sums of floats differ: now and
-    # then one lands on the other side of a rounding, and what follows differs by a little.
+    # then one lands on the other side of a rounding, and what follows of that image differs.
     differences = np.abs(answers - expected).max(axis=-1)
-    assert np.median(differences) < 1e-5
-    assert differences.max() < 0.005
+    assert np.ptp(expected, axis=0).min() > 0.5
+    assert np.sort(differences)[-3] < 1e-5
+    assert differences.max() < 0.05
     entry = open_interpreter(folder / "trained.tflite").get_input_details()[0]
     assert entry["dtype"] == np.uint8
     # The bytes are the codes, and mean what they mean in every image.

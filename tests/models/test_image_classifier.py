@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import zipfile
 
 import keras
 import numpy as np
@@ -200,6 +201,14 @@ class TestLoading:
         (tmp_path / "cut.keras").write_bytes(contents[: int(part * len(contents))])
         with pytest.raises(ValueError, match="cut.keras"):
             load_model(tmp_path / "cut.keras")
+
+    def test_a_small_file_that_unpacks_to_gigabytes(self, tmp_path):
+        build_tiny().save(tmp_path / "model.keras")
+        with zipfile.ZipFile(tmp_path / "model.keras", "a", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("zeros", bytes(80 << 20))
+        assert (tmp_path / "model.keras").stat().st_size < 1 << 20
+        with pytest.raises(ValueError, match="at most 20 times its size. .*model.keras"):
+            load_model(tmp_path / "model.keras")
 
 
 @pytest.mark.parametrize("first", ["keras", "mobilevit_keras"])

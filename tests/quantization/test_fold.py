@@ -66,7 +66,7 @@ def test_fold_keeps_names_and_preprocessing():
 
 def test_fold_refuses():
     model = build_tiny(image_shape=(64, 64, 3))
-    with pytest.raises(ValueError, match="must be a MobileViTImageClassifier"):
+    with pytest.raises(ValueError, match="must be a VisionTask such as MobileViTImageClassifier"):
         fold(keras.Sequential([keras.layers.Dense(1)]))
     with pytest.raises(ValueError, match="form must be one of"):
         fold(fold(model))

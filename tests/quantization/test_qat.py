@@ -211,3 +211,21 @@ def test_refusals(images):
         quantize_aware(twin)
     with pytest.raises(ValueError, match="activation of a quantized model must be one of"):
         quantize_aware(build_tiny(activation="gelu"))
+
+
+def test_a_model_without_fusion_has_a_range_everywhere(images):
+    """A grid where nothing is joined would meet no values, and no range could settle."""
+    twin = quantize_aware(build_tiny(use_fusion=False), images)
+    settle_ranges(twin)
+    freeze_ranges(twin)
+    assert np.isfinite(np.asarray(twin(images))).all()
+
+
+def test_unmeasured_ranges_are_not_frozen(images):
+    twin = quantize_aware(build_tiny())
+    with pytest.raises(ValueError, match="must have been measured"):
+        freeze_ranges(twin)
+    assert not any(int(quantizer.frozen) for quantizer in quantizers_of(twin))
+    calibrate(twin, images)
+    freeze_ranges(twin)
+    assert all(int(quantizer.frozen) for quantizer in quantizers_of(twin))

@@ -54,13 +54,17 @@ def choose_runtime(page, runtime: str) -> None:
     page.locator("#status", has_text=f"Runs on {RUNTIMES[runtime]}").wait_for()
 
 
-def predict(page) -> list[tuple[str, float]]:
-    """Presses Predict; returns the names and probabilities of the first model's result."""
-    page.locator("#results").evaluate("element => element.replaceChildren()")
-    page.click("#predict")
-    page.locator(".result .class").first.wait_for()
+def settled(page) -> list[tuple[str, float]]:
+    """Waits for the chosen image's prediction; returns the first model's result."""
     page.locator("#predict:enabled").wait_for()
     return results(page)
+
+
+def predict(page) -> list[tuple[str, float]]:
+    """Presses "Predict again"; returns the names and probabilities of the first model's result."""
+    page.click("#predict")
+    page.locator(".result .class").first.wait_for()
+    return settled(page)
 
 
 def results(page, card: int = 0) -> list[tuple[str, float]]:

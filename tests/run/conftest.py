@@ -15,6 +15,7 @@ from convert.site import build_site
 from tests.run.chromium import chromium
 
 SIZE, SHORT_SIDE = 64, 72
+OTHER_HOST = "another-device.test"
 CLASS_NAMES = tuple("zero one two three four five six seven eight nine".split())
 
 
@@ -36,7 +37,7 @@ class Exported:
         """Probabilities `(N, K)` of image files through the evaluation pipeline."""
         import keras
 
-        from mobilevit_keras.data.transforms import load_images
+        from mobilevit_keras.data import load_images
 
         images = load_images(paths, SHORT_SIDE, SIZE)
         return keras.ops.convert_to_numpy(keras.ops.softmax(self.model(images, training=False)))
@@ -93,11 +94,19 @@ def spread(model, images: np.ndarray) -> None:
     bias.assign((np.asarray(bias) - logits.mean(axis=0)) * scale)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """All tests of a browser show the exports below, one of which is a TF.js model."""
+    for item in items:
+        if "exported" in getattr(item, "fixturenames", ()):
+            item.add_marker("tfjs")
+
+
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory) -> Exported:
     import keras
 
-    from mobilevit_keras.data.transforms import load_images
+    from mobilevit_keras.data import load_images
     from mobilevit_keras.export import export_tfjs, export_tflite
     from mobilevit_keras.models import (
         MobileViTBackbone,
@@ -142,7 +151,13 @@ def site_url(exported) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator:
     """Headless, with a software WebGPU adapter and a camera that shows a test picture."""
-    with chromium(["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]) as started:
+    flags = [
+        "--enable-unsafe-webgpu",
+        "--use-webgpu-adapter=swiftshader",
+        # A name that no browser takes for this computer.
+        f"--host-resolver-rules=MAP {OTHER_HOST} 127.0.0.1",
+    ]
+    with chromium(flags) as started:
         yield started
 
 

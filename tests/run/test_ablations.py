@@ -4,8 +4,10 @@ import keras
 import numpy as np
 import pytest
 
-from train import fit
-from train.config import ClassificationConfig, load_recipe, recipe_names
+from mobilevit_keras.data import Schedule
+from mobilevit_keras.training.run import compile_for
+from train import assembly
+from train.config import SIZES_AND_BATCHES, ClassificationConfig, load_recipe, recipe_names
 
 ABLATIONS = [name for name in recipe_names() if name.startswith("ablations/")]
 
@@ -36,9 +38,10 @@ def test_the_papers_ablations_are_all_there():
 def test_a_step_of_the_smoke_form(name, rng):
     config = ClassificationConfig(**load_recipe(f"ablations/{name}", smoke=True))
     assert config.epochs == 1 and config.data == "digits"
-    size, _ = fit.build_schedule(config).scales[0]
-    model = fit.build_model(config, ("one", "two", "three"))
-    fit.compile_model(model, config, 10)
+    schedule = Schedule(**{name: getattr(config, name) for name in SIZES_AND_BATCHES})
+    size, _ = schedule.scales[0]
+    model = assembly.build_model(config, ("one", "two", "three"))
+    compile_for(config.task(), model, config.recipe(), 10)
     # A traced step takes many times as long to make as to run.
     model.run_eagerly = True
     before = [weight.numpy() for weight in model.trainable_variables]

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from convert.site import WEB_SOURCES
-from tests.run.browser_page import RUNTIMES, choose_runtime, predict
+from tests.run.browser_page import RUNTIMES, choose_runtime, settled
 
 AXE = WEB_SOURCES / "node_modules" / "axe-core" / "axe.min.js"
 PHONE = {"width": 360, "height": 740}
@@ -13,7 +13,8 @@ PHONE = {"width": 360, "height": 740}
 
 def violations(page) -> list[str]:
     """What axe-core finds that is serious or critical."""
-    page.add_script_tag(path=AXE)
+    # Not as a script of the page, which the page's policy would refuse.
+    page.evaluate(AXE.read_text())
     found = page.evaluate("async () => (await axe.run()).violations")
     return [
         f"{problem['id']}: {node['html'][:120]}"
@@ -30,7 +31,7 @@ def test_accessibility(page, where, scheme):
     page.goto(where)
     if where == "/":
         page.locator("#samples button").first.click()
-        predict(page)
+        settled(page)
         for summary in page.locator("summary").all():
             summary.click()
     else:
@@ -54,7 +55,7 @@ def test_small_screens_need_no_sideways_scrolling(page, where):
     if where == "/":
         page.locator("#models input").nth(1).check()
         page.locator("#samples button").first.click()
-        predict(page)
+        settled(page)
     assert page.evaluate("document.scrollingElement.scrollWidth") <= PHONE["width"]
     small = page.locator("button:visible, select:visible, .button:visible").evaluate_all(
         "found => found.filter(e => e.getBoundingClientRect().height < 24).map(e => e.outerHTML)"
@@ -76,7 +77,7 @@ def test_only_the_chosen_runtime_is_loaded(page, exported, capsys):
     page.goto("/")
     page.locator("#status", has_text=RUNTIMES["litert-wasm"]).wait_for()
     page.locator("#samples button").first.click()
-    predict(page)
+    settled(page)
     first = dict(sizes)
     assert any("/litert/" in url and url.endswith(".wasm") for url in first)
     assert sum(url.endswith(".wasm") for url in first) == 1

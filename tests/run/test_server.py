@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from convert.server import make_server, resolve, serving
+from convert.server import HEADERS, make_server, own_addresses, resolve, serving
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +74,16 @@ def test_types_and_isolation(address, path, mime):
     assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
     assert headers["Cross-Origin-Embedder-Policy"] == "require-corp"
     assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Content-Security-Policy"] == HEADERS["Content-Security-Policy"]
+
+
+def test_the_policy_keeps_images_on_the_device():
+    rules = dict(rule.split(" ", 1) for rule in HEADERS["Content-Security-Policy"].split("; "))
+    assert rules["default-src"] == "'none'"
+    # Neither a connection, nor an image's address, nor a form leads to another host.
+    for sources in rules.values():
+        assert set(sources.split()) <= {"'none'", "'self'", "blob:", "data:", "'wasm-unsafe-eval'"}
+    assert rules["form-action"] == "'none'"
 
 
 @pytest.mark.parametrize(
@@ -135,6 +145,22 @@ def test_listens_on_this_computer_only(site):
         assert server.url == f"http://127.0.0.1:{server.server_address[1]}/"
 
 
+def test_a_server_that_has_ended_answers_nobody(site):
+    """Neither on the connections that browsers keep open."""
+    with serving(site) as url:
+        connection = http.client.HTTPConnection(url.split("/")[2], timeout=10)
+        connection.request("GET", "/models.json")
+        assert connection.getresponse().read()
+        kept = connection.sock
+        assert kept is not None
+    kept.sendall(b"GET /models.json HTTP/1.1\r\nHost: a\r\n\r\n")
+    try:
+        assert kept.recv(100) == b""
+    except ConnectionError:
+        pass
+    connection.close()
+
+
 def test_says_which_address_is_taken(site):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -142,6 +168,22 @@ def test_says_which_address_is_taken(site):
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match=f"Received: host=127.0.0.1, port={port}"):
             make_server(site, "127.0.0.1", port)
+
+
+def test_other_devices_are_told_an_address(site):
+    with make_server(site, "0.0.0.0", 0) as server:
+        port = server.server_address[1]
+        assert server.url == f"http://127.0.0.1:{port}/"
+        assert server.other_urls == [f"http://{address}:{port}/" for address in own_addresses()]
+    assert not any(address.startswith("127.") for address in own_addresses())
+    with make_server(site, "127.0.0.1", 0) as server:
+        assert server.other_urls == []
+
+
+@pytest.mark.parametrize("port", [-1, 65536, 80000])
+def test_there_is_no_such_port(site, port):
+    with pytest.raises(ValueError, match=f"0 to 65535. Received: {port}"):
+        make_server(site, "127.0.0.1", port)
 
 
 def test_needs_a_site(tmp_path):

@@ -7,13 +7,18 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from convert.__main__ import main
-from convert.site import build_site, find_models
+from convert.server import own_addresses, serving
+from convert.site import build_app, build_site, find_models
 from mobilevit_keras import commands
+from mobilevit_keras.description import DESCRIPTION_FILE, compact, write_archive
+from mobilevit_keras.files import MARK_FILE
 
 REPORT = {
     "variant": "mobilevit_xxs",
@@ -108,12 +113,10 @@ def test_refusals(run_dir, tmp_path):
     with pytest.raises(ValueError, match="must have num_classes.* Received: .*model.report.json"):
         build_site([run_dir], tmp_path / "site")
     (run_dir / "model.report.json").write_text("{")
-    with pytest.raises(ValueError, match="must be JSON. Received: .*model.report.json"):
+    with pytest.raises(ValueError, match="JSON file is needed. Received: .*model.report.json"):
         build_site([run_dir], tmp_path / "site")
     (run_dir / "model.report.json").unlink()
-    with pytest.raises(
-        FileNotFoundError, match="must lie beside a model. Received: no .*model.report.json"
-    ):
+    with pytest.raises(ValueError, match="must say what it is. Received: .*model.tflite"):
         build_site([run_dir], tmp_path / "site")
     assert not (tmp_path / "site").exists()
 
@@ -121,16 +124,47 @@ def test_refusals(run_dir, tmp_path):
 def test_never_replaces_a_folder_that_is_no_site(run_dir, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("mine")
-    with pytest.raises(ValueError, match="new, empty or earlier site's folder. .*thesis"):
+    with pytest.raises(ValueError, match="Received: .*thesis, which also holds chapter.txt"):
         build_site([run_dir], tmp_path / "thesis")
     assert (tmp_path / "thesis" / "chapter.txt").read_text() == "mine"
 
 
-def test_missing_labels_leave_nothing_behind(run_dir, tmp_path):
-    (run_dir / "labels.txt").unlink()
-    with pytest.raises(FileNotFoundError, match="labels.txt"):
-        build_site([run_dir], tmp_path / "out" / "site")
-    assert not (tmp_path / "out" / "site").exists()
+def test_labels_of_another_model_name_nothing(run_dir, tmp_path):
+    """Two exports of 0.1.0 share one labels.txt; one that does not fit is not believed."""
+    (run_dir / "labels.txt").write_text("only one\n")
+    site = build_site([run_dir], tmp_path / "out" / "site")
+    for labels in site.glob("models/*/labels.txt"):
+        assert labels.read_text() == "0\n1\n"
+
+
+def described(**changes) -> dict:
+    return {
+        **REPORT,
+        "schema": 1,
+        "task": "classification",
+        "input": {"name": "image", "dtype": "float32", "range": [0, 255]},
+        "outputs": [{"name": "probabilities", "dtype": "float32", "shape": [1, 2]}],
+        "class_names": ["cat", "dog"],
+        "precision": "int8",
+        **changes,
+    }
+
+
+def test_a_file_is_what_it_says_itself(tmp_path):
+    """Neither a report nor labels that lie beside it count, nor are they copied."""
+    folder = tmp_path / "run"
+    write_tflite(folder, "model", variant="mobilevit_s")
+    write_archive(folder / "model.tflite", {DESCRIPTION_FILE: compact(described())})
+    write_tfjs(folder / "tfjs", variant="mobilevit_s")
+    json_file = {"userDefinedMetadata": {"mobilevit_keras": described()}}
+    (folder / "tfjs" / "model.json").write_text(json.dumps(json_file))
+    site = build_site([folder], tmp_path / "site")
+    (model,) = json.loads((site / "models.json").read_text())["models"]
+    assert model["name"] == "mobilevit_xxs · int8"
+    for file_format, url in model["files"].items():
+        assert model["reports"][file_format]["num_classes"] == 2
+        beside = {path.name for path in (site / url).parent.iterdir() if path.is_file()}
+        assert not beside & {"labels.txt", "report.json", "model.report.json"}
 
 
 def test_without_npm(run_dir, tmp_path, monkeypatch):
@@ -153,23 +187,26 @@ def test_commands(run_dir, tmp_path, capsys):
     assert commands.run(main, ["demo", str(tmp_path / "nowhere")]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and "nowhere" in error and error.count("\n") == 1
+    assert commands.run(main, ["demo", str(run_dir), "--port", "80000"]) == 2
+    assert capsys.readouterr().err == "error: A port must be 0 to 65535. Received: 80000.\n"
 
 
 def test_the_page_does_not_wait_for_tensorflow(run_dir, tmp_path):
-    code = (
-        "import sys; from convert.__main__ import main; main(sys.argv[1:]); "
-        "sys.exit('tensorflow' in sys.modules)"
+    # As a person runs it: the package imports less below its own commands.
+    command = [sys.executable, "-X", "importtime", "-m", "convert", "web"]
+    done = subprocess.run(
+        [*command, str(run_dir), str(tmp_path / "site")], capture_output=True, text=True
     )
-    command = [sys.executable, "-c", code, "web", str(run_dir), str(tmp_path / "site")]
-    assert subprocess.run(command, stdout=subprocess.DEVNULL).returncode == 0
+    assert done.returncode == 0
+    assert " convert.site" in done.stderr and "tensorflow" not in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_demo_serves_on_this_computer_and_cleans_up(run_dir, tmp_path, number):
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
+@contextmanager
+def demo(run_dir: Path, scratch: Path, *arguments: str) -> Iterator[subprocess.Popen]:
+    """Runs a demo whose temporary folders lie in `scratch`."""
+    scratch.mkdir(exist_ok=True)
     process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "convert", "demo", str(run_dir), "--port", "0"],
+        [sys.executable, "-u", "-m", "convert", "demo", str(run_dir), "--port", "0", *arguments],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "TMPDIR": str(scratch)},
@@ -177,6 +214,17 @@ def test_demo_serves_on_this_computer_and_cleans_up(run_dir, tmp_path, number):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_demo_serves_on_this_computer_and_cleans_up(run_dir, tmp_path, number):
+    scratch = tmp_path / "scratch"
+    with demo(run_dir, scratch) as process:
         line = process.stdout.readline()
         url = re.search(r"http://127\.0\.0\.1:\d+/", line).group()
         with urllib.request.urlopen(url, timeout=10) as response:
@@ -186,6 +234,146 @@ def test_demo_serves_on_this_computer_and_cleans_up(run_dir, tmp_path, number):
         process.send_signal(number)
         assert process.wait(20) == 0
         assert not list(scratch.iterdir())
-    finally:
-        process.kill()
-        process.stdout.close()
+
+
+def test_a_killed_demo_is_cleaned_up_by_the_next(run_dir, tmp_path):
+    scratch = tmp_path / "scratch"
+    with demo(run_dir, scratch) as killed:
+        killed.stdout.readline()
+    (abandoned,) = scratch.iterdir()
+    with demo(run_dir, scratch) as first, demo(run_dir, scratch, "--host", "0.0.0.0") as second:
+        assert first.stdout.readline() and second.stdout.readline()
+        assert not own_addresses() or own_addresses()[0] in second.stdout.readline()
+        assert len(list(scratch.iterdir())) == 2, "those that run are left alone"
+        assert not abandoned.exists()
+
+
+def test_a_second_time_keeps_what_a_person_added(run_dir, tmp_path):
+    """The way of GitHub Pages: the site's folder is a repository with a domain name of its own."""
+    site = build_site([run_dir], tmp_path / "site")
+    first = {path.relative_to(site) for path in site.rglob("*")}
+    (site / ".git").mkdir()
+    (site / ".git" / "HEAD").write_text("ref: refs/heads/pages")
+    (site / "CNAME").write_text("example.org")
+    (site / "samples" / "mine.png").write_bytes(b"mine")
+    (run_dir / "model_int8.tflite").unlink()
+    build_site([run_dir], site)
+    assert (site / ".git" / "HEAD").read_text() == "ref: refs/heads/pages"
+    assert (site / "CNAME").read_text() == "example.org"
+    assert (site / "samples" / "mine.png").read_bytes() == b"mine"
+    second = {path.relative_to(site) for path in site.rglob("*")}
+    gone = {path.parts[1].rsplit("-", 1)[0] for path in first - second}
+    assert gone == {"mobilevit_xxs-int8"}, "what the new site lacks goes, and nothing else"
+
+
+def as_version_010(site: Path) -> Path:
+    """The same site as 0.1.0 wrote it: without a mark."""
+    (site / MARK_FILE).unlink()
+    return site
+
+
+def test_a_site_of_an_earlier_version_is_updated(run_dir, tmp_path):
+    site = as_version_010(build_site([run_dir], tmp_path / "site"))
+    (site / "CNAME").write_text("example.org")
+    (run_dir / "model_int8.tflite").unlink()
+    build_site([run_dir], site)
+    assert (site / "CNAME").read_text() == "example.org"
+    assert len(list((site / "models").iterdir())) == 2
+    assert json.loads((site / MARK_FILE).read_text())["wrote"]
+
+
+@pytest.mark.parametrize("index", ["{}", '{"models": [], "samples": []}', "[]", "no JSON"])
+def test_models_json_alone_makes_no_site(run_dir, tmp_path, index):
+    folder = tmp_path / "thesis"
+    folder.mkdir()
+    (folder / "models.json").write_text(index)
+    (folder / "index.html").write_text("mine")
+    with pytest.raises(ValueError, match="Received: .*thesis, which also holds .*models.json"):
+        build_site([run_dir], folder)
+    assert (folder / "index.html").read_text() == "mine"
+
+
+def test_an_update_that_is_killed_leaves_a_usable_site(run_dir, tmp_path, monkeypatch):
+    """After each file that takes its place, the page and all that models.json names are there."""
+    site = build_site([run_dir], tmp_path / "site")
+    (site / "CNAME").write_text("example.org")
+    (run_dir / "model_int8.tflite").write_bytes(b"\0\0\0\0TFL3 another")
+    moves = 0
+    replace = os.replace
+
+    def checked(source, target):
+        nonlocal moves
+        replace(source, target)
+        if Path(target).is_relative_to(site):
+            moves += 1
+            assert_usable(site)
+
+    monkeypatch.setattr(os, "replace", checked)
+    build_site([run_dir], site)
+    assert moves > 20
+    assert_usable(site)
+
+
+def assert_usable(site: Path) -> None:
+    """Every local address in the pages and in models.json must stand for a file."""
+    index = json.loads((site / "models.json").read_text())
+    urls = [url for model in index["models"] for url in model["files"].values()]
+    for name in (*urls, *index["samples"]):
+        assert (site / name).is_file(), name
+    for page in (site / "index.html", site / "benchmark" / "index.html"):
+        for name in re.findall(r'(?:src|href)="([^"#]*\.\w+)"', page.read_text()):
+            assert (page.parent / name).is_file(), (page, name)
+
+
+def test_what_an_export_has_not_finished_is_no_model(run_dir, tmp_path):
+    (run_dir / ".partial-host-1-abcd-model.tflite").write_bytes(b"\0\0\0\0TFL3")
+    (run_dir / "samples" / ".partial-host-1-abcd-a.png").write_bytes(b"")
+    assert len(find_models(run_dir)) == 3
+    site = build_site([run_dir], tmp_path / "site")
+    assert len(list((site / "samples").iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["a#b", "50% of 100", "what?", "a\\b", "ü\nx"])
+def test_any_file_name_gets_an_address(run_dir, tmp_path, name):
+    write_tflite(tmp_path / "odd", name)
+    site = build_site([tmp_path / "odd"], tmp_path / "site")
+    (model,) = json.loads((site / "models.json").read_text())["models"]
+    assert model["name"] == f"mobilevit_xxs · float32 · {name}"
+    with serving(site) as url:
+        address = model["files"]["tflite"]
+        assert re.fullmatch(r"[\w./-]+", address, re.ASCII)
+        for path in (address, address.replace(".tflite", ".report.json")):
+            with urllib.request.urlopen(url + path, timeout=10) as response:
+                assert response.status == 200
+
+
+def locks(folder: Path, monkeypatch, installed: dict | None) -> None:
+    """A lock file with two packages, and npm's list of what it has installed."""
+    wanted = {
+        "": {"name": "app"},
+        "node_modules/a": {"version": "1.0.0", "integrity": "sha512-a"},
+        "node_modules/for-another-system": {"version": "1.0.0", "optional": True},
+    }
+    (folder / "node_modules").mkdir()
+    (folder / "index.html").write_text("")
+    (folder / "package-lock.json").write_text(json.dumps({"packages": wanted}))
+    if installed is not None:
+        text = json.dumps({"packages": installed})
+        (folder / "node_modules" / ".package-lock.json").write_text(text)
+    monkeypatch.setattr("convert.site.WEB_SOURCES", folder)
+    monkeypatch.setattr("convert.site._BUILD_INPUTS", ("index.html",))
+
+
+@pytest.mark.parametrize(
+    ("installed", "first"),
+    [
+        ({"node_modules/a": {"version": "1.0.0", "integrity": "sha512-a"}}, "run build"),
+        ({"node_modules/a": {"version": "0.9.0", "integrity": "sha512-b"}}, "ci .*"),
+        ({}, "ci .*"),
+        (None, "ci .*"),
+    ],
+)
+def test_a_changed_lock_file_is_installed_first(tmp_path, monkeypatch, installed, first):
+    locks(tmp_path, monkeypatch, installed)
+    with pytest.raises(OSError, match=f"`false {first}` in .* must succeed"):
+        build_app("false")

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from mobilevit_keras import commands
 from tests.tiny import build_tiny
-from train import fit
+from train import assembly
 from train.__main__ import main
 from train.config import ClassificationConfig
 
@@ -45,7 +45,7 @@ def split_processor() -> None:
 
 
 if __name__ == "__main__":
-    fit.build_model = tiny_model
+    assembly.build_model = tiny_model
     if "mirrored" in sys.argv:
         split_processor()
     sys.exit(run(*sys.argv[1:]))

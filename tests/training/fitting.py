@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mobilevit_keras.training.epochs import EpochsOfAnyLength, epochs_may_end_early
+from mobilevit_keras.data import EpochAdapter
+from mobilevit_keras.models.steps import train_step_on
 
 
 class RandomPipeline:
@@ -16,19 +17,19 @@ class RandomPipeline:
 
     def __init__(self, lengths: list[int]) -> None:
         self.lengths = lengths
-        self.epoch_index = 0
-        self.start_step = 0
+        self.next_epoch = 0
+        self.next_step = 0
+        self.element_spec = (tf.TensorSpec((None, None, None, 3)), tf.TensorSpec((None, 3)))
 
     def dataset(self) -> tf.data.Dataset:
         def batches():
-            for step in range(self.start_step, self.lengths[self.epoch_index]):
-                rng = np.random.default_rng([self.epoch_index, step])
+            for step in range(self.next_step, self.lengths[self.next_epoch]):
+                rng = np.random.default_rng([self.next_epoch, step])
                 size = int(rng.choice([2, 4]))
                 x = rng.random((size, 8, 8, 3), "float32")
                 yield x, np.eye(3, dtype="float32")[rng.integers(0, 3, size)]
 
-        spec = (tf.TensorSpec((None, None, None, 3)), tf.TensorSpec((None, 3)))
-        return tf.data.Dataset.from_generator(batches, output_signature=spec)
+        return tf.data.Dataset.from_generator(batches, output_signature=self.element_spec)
 
 
 class SetEpoch(keras.callbacks.Callback):
@@ -39,13 +40,44 @@ class SetEpoch(keras.callbacks.Callback):
         self.pipeline = pipeline
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.pipeline.epoch_index = epoch
+        self.pipeline.next_epoch = epoch
+
+
+class Watch(keras.callbacks.Callback):
+    """Keeps every step's loss and epoch's logs, and may do something after one of the steps."""
+
+    def __init__(self, after_step=None, do=None) -> None:
+        super().__init__()
+        self.losses = []
+        self.epoch_logs = []
+        self.steps_of_epoch = []
+        self.after_step, self.do = after_step, do
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.steps_of_epoch.append(0)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps_of_epoch[-1] += 1
+        self.losses.append(float(logs["loss"]))
+        if len(self.losses) == self.after_step:
+            self.do()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.epoch_logs.append(dict(logs))
+
+
+@keras.saving.register_keras_serializable("tests")
+class SmallModel(keras.Sequential):
+    """Steps as the package's models do: not without a batch."""
+
+    def train_step(self, *arguments):
+        return train_step_on(super().train_step, *arguments)
 
 
 def small_model(optimizer: keras.optimizers.Optimizer) -> keras.Model:
     """Convolution, batch norm and dropout: weights, statistics and random states to keep."""
     keras.utils.set_random_seed(0)
-    model = keras.Sequential(
+    model = SmallModel(
         [
             keras.Input((None, None, 3)),
             keras.layers.Conv2D(4, 3),
@@ -56,20 +88,17 @@ def small_model(optimizer: keras.optimizers.Optimizer) -> keras.Model:
         ]
     )
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
-    top1 = keras.metrics.CategoricalAccuracy(name="top1")
-    model.compile(optimizer, loss, metrics=[top1])
-    model.tracked = [top1]
+    model.compile(optimizer, loss, metrics=["accuracy"])
     return model
 
 
 def fit(model, pipeline, callbacks, epochs: int, initial_epoch: int = 0, **options):
     """Keras `fit` on the pipeline's epochs."""
-    with epochs_may_end_early():
-        return model.fit(
-            EpochsOfAnyLength(pipeline.dataset(), max(pipeline.lengths)),
-            epochs=epochs,
-            initial_epoch=initial_epoch,
-            callbacks=callbacks,
-            verbose=0,
-            **options,
-        )
+    return model.fit(
+        EpochAdapter(pipeline.dataset(), max(pipeline.lengths)),
+        epochs=epochs,
+        initial_epoch=initial_epoch,
+        callbacks=callbacks,
+        verbose=0,
+        **options,
+    )

@@ -28,7 +28,7 @@ from mobilevit_keras.training.distribution import (
 )
 from tests.photos import write_coloured_photos
 from tests.training import distributed_run
-from train import fit
+from train import assembly
 from train.config import ClassificationConfig
 
 # Seconds on free cores; several processes that share busy ones take minutes.
@@ -91,7 +91,7 @@ def runs(photos, tmp_path_factory) -> dict[str, Path]:
         lambda index: [*RUN, "multi_worker", *data, folder / f"multi_worker-{index}"]
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit, "build_model", distributed_run.tiny_model)
+        patch.setattr(assembly, "build_model", distributed_run.tiny_model)
         assert distributed_run.run(*data, folder / "none") == 0
     for status, _, error in map(finish, processes):
         assert status == 0, error[-3000:]
@@ -251,3 +251,27 @@ def test_synchronized_statistics_on_one_replica_are_the_fused_kernels(rng):
         results.append([outputs.numpy(), *(g.numpy() for g in gradients), *moving])
     for a, b in zip(*results, strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+@pytest.mark.parametrize("part", ["norms", "dropout", "overflow"])
+def test_weights_after_sgd_on_two_devices(part, tmp_path):
+    """Not after Adam, which does not see whether gradients are summed or averaged."""
+    path = tmp_path / "weights.npz"
+    process = start(["-m", "tests.training.two_replicas", part, path])
+    status, _, error = finish(process)
+    assert status == 0, error[-3000:]
+    with np.load(path) as file:
+        arrays = dict(file)
+    found = {key: value for key, value in arrays.items() if key.startswith("found/")}
+    assert len(found) >= 4
+    # One replica's overflow leaves the weights of all as they were, and halves the loss's scale.
+    other = "before" if part == "overflow" else "expected"
+    for key, value in found.items():
+        expected = arrays[key.replace("found", other)]
+        np.testing.assert_allclose(value, expected, rtol=0, atol=1e-6, err_msg=key)
+    if part == "overflow":
+        assert float(arrays["scale/0"]) == 2.0**9
+    else:
+        # The last weight but one is the dense kernel: it has moved.
+        moved = arrays["found/3"] if part == "dropout" else arrays["found/7"]
+        assert np.abs(moved).max() > 1e-3

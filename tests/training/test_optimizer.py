@@ -1,11 +1,17 @@
 import math
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from mobilevit_keras.training.optimizer import AdamW, warmup_cosine
+from mobilevit_keras.layers.batch_norm import BatchNorm
+from mobilevit_keras.training.optimizer import (
+    AdamW,
+    paper_optimizer,
+    warmup_cosine,
+)
 from tests.tiny import build_tiny
 
 
@@ -65,11 +71,17 @@ def run_updates(optimizer: keras.optimizers.Optimizer, start: dict, gradients: l
     ],
 )
 def test_adamw_is_kerass_own_in_arithmetic(rng, options):
-    """Keras's AdamW and ours, on one schedule and the same gradients, end in the same weights."""
+    """Keras's AdamW and ours, on one schedule and the same gradients, end in the same weights.
+
+    But for epsilon, which stands elsewhere, and for the schedule of accumulated gradients, which
+    Keras reads at the batches.
+    """
     start = {"kernel": rng.standard_normal((5, 7)), "bias": rng.standard_normal(7)}
     gradients = [{k: rng.standard_normal(v.shape) for k, v in start.items()} for _ in range(8)]
+    schedule = warmup_cosine(0.01, 0.02, 0.001, 2, 8)
+    rate = 0.01 if "gradient_accumulation_steps" in options else schedule
     kerass, ours = (
-        run_updates(optimizer(warmup_cosine(0.01, 0.02, 0.001, 2, 8), **options), start, gradients)
+        run_updates(optimizer(rate, epsilon=1e-12, **options), start, gradients)
         for optimizer in (keras.optimizers.AdamW, AdamW)
     )
     for a, b in zip(kerass, ours, strict=True):
@@ -91,3 +103,96 @@ def test_loss_scaling_of_mixed_precision_trains(rng):
     history = model.fit(rng.random((4, 32, 32, 3), "float32"), np.arange(4) % 3, verbose=0)
     assert math.isfinite(history.history["loss"][0])
     assert any((a != b).any() for a, b in zip(before, model.get_weights(), strict=True))
+
+
+class TestAgainstPyTorch:
+    """60 batches in PyTorch 2.14, double precision, stored: weights and batch-norm statistics.
+
+    The logits are a millionth of the model's outputs, so that epsilon is as large as the gradients:
+    where it stands decides the weights. PyTorch's own float32 run lies within 1e-6 of the stored
+    one.
+    """
+
+    STORED = Path(__file__).parent / "data" / "pytorch_adamw.npz"
+    LOSS_SCALE = 1e-6
+    TOLERANCE = 5e-6
+
+    def model(self, start: dict, optimizer) -> keras.Model:
+        model = keras.Sequential(
+            [
+                keras.Input((8, 8, 3)),
+                keras.layers.Conv2D(4, 3, use_bias=False),
+                BatchNorm(momentum=0.9, epsilon=1e-3),
+                keras.layers.ReLU(),
+                keras.layers.GlobalAveragePooling2D(),
+                keras.layers.Dense(3),
+            ]
+        )
+        conv, norm, _, _, dense = model.layers
+        conv.kernel.assign(start["conv"])
+        norm.gamma.assign(start["gamma"])
+        norm.beta.assign(start["beta"])
+        dense.kernel.assign(start["dense"])
+        dense.bias.assign(start["bias"])
+
+        def loss(labels, outputs):
+            return keras.losses.sparse_categorical_crossentropy(
+                labels, outputs * self.LOSS_SCALE, from_logits=True
+            )
+
+        model.compile(optimizer, loss)
+        return model
+
+    def weights(self, model: keras.Model) -> list[np.ndarray]:
+        conv, norm, _, _, dense = model.layers
+        variables = [conv.kernel, norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance]
+        return [v.numpy() for v in (*variables, dense.kernel, dense.bias)]
+
+    @pytest.mark.parametrize("accumulation", [1, 2])
+    def test_sixty_batches(self, accumulation):
+        rng = np.random.default_rng(0)
+        images = rng.random((60, 6, 8, 8, 3), "float32")
+        labels = rng.integers(0, 3, (60, 6))
+        with np.load(self.STORED) as file:
+            stored = dict(file)
+        start = {k.removeprefix("start/"): v for k, v in stored.items() if k.startswith("start/")}
+        model = self.model(start, paper_optimizer(60, gradient_accumulation=accumulation))
+        for step in range(60):
+            model.train_on_batch(images[step], labels[step])
+            if step + 1 in (20, 40, 60):
+                for index, found in enumerate(self.weights(model)):
+                    expected = stored[f"accumulation{accumulation}/step{step + 1}/{index}"]
+                    np.testing.assert_allclose(found, expected, rtol=0, atol=self.TOLERANCE)
+
+
+def test_accumulation_asks_the_schedule_for_the_update():
+    """Four batches an update: the kernel's steps are those of updates 0, 1 and 2."""
+    optimizer = AdamW(warmup_cosine(0.1, 1.0, 0.1, 2, 10), gradient_accumulation_steps=4)
+    assert [float(optimizer.learning_rate)] == pytest.approx([0.1])
+    variable = keras.Variable(np.zeros(1, "float32"))
+    rates = []
+    for _ in range(12):
+        optimizer.apply([keras.ops.ones(1)], [variable])
+        rates.append(float(optimizer.learning_rate))
+    assert rates[3:12:4] == pytest.approx([0.55, 1.0, rates[11]]) and rates[2] == pytest.approx(0.1)
+
+
+def test_the_papers_optimizer():
+    """Its schedule is in updates, and a short training has a short warm-up."""
+    long, short = (paper_optimizer(steps)._learning_rate.get_config() for steps in (100_000, 500))
+    assert (long["warmup_steps"], long["decay_steps"]) == (3000, 97_000)
+    assert (short["warmup_steps"], short["decay_steps"]) == (50, 450)
+    accumulated = paper_optimizer(500, gradient_accumulation=4)
+    assert accumulated._learning_rate.get_config()["decay_steps"] == 125 - 12
+    assert accumulated.gradient_accumulation_steps == 4
+    with pytest.raises(ValueError, match="Received: total_steps=0"):
+        paper_optimizer(0)
+
+
+def test_norms_and_biases_need_not_decay():
+    kernel, bias = (keras.Variable(np.ones(shape, "float32")) for shape in ((2, 2), (2,)))
+    optimizer = AdamW(0.1, weight_decay=0.5, decay_norms_and_biases=False)
+    optimizer.apply([keras.ops.zeros((2, 2)), keras.ops.zeros(2)], [kernel, bias])
+    np.testing.assert_allclose(kernel, np.full((2, 2), 0.95), rtol=1e-6)
+    np.testing.assert_array_equal(bias, np.ones(2))
+    assert AdamW.from_config(optimizer.get_config()).decay_norms_and_biases is False

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from mobilevit_keras.layers.fake_quant import ActivationQuantizer
+from mobilevit_keras.tasks import Classification
 from mobilevit_keras.training.distillation import distill_from
 from mobilevit_keras.training.quantization_callback import FreezeRanges
 
@@ -30,7 +31,7 @@ def test_refusals():
     with pytest.raises(ValueError, match="quantization-aware model only"):
         fit(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]), FreezeRanges(1), 2)
     with pytest.raises(ValueError, match="`weight` must be from 0 to 1"):
-        distill_from(None, None, weight=2.0)
+        distill_from(None, None, None, weight=2.0)
 
 
 def test_distillation_pulls_toward_the_teacher():
@@ -41,7 +42,7 @@ def test_distillation_pulls_toward_the_teacher():
     values = np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32)
     labels = np.full((64, 3), 1 / 3)
     model.compile(keras.optimizers.Adam(0.05), keras.losses.CategoricalCrossentropy(True))
-    distill_from(teacher, model, weight=1.0, temperature=2.0)
+    distill_from(Classification(), teacher, model, weight=1.0, temperature=2.0)
     model.fit(values, labels, epochs=40, verbose=0)
     answers, targets = (keras.ops.softmax(m(values)) for m in (model, teacher))
     np.testing.assert_allclose(answers, targets, atol=0.02)

@@ -16,10 +16,15 @@ WIDTHS = {
 }
 LAYERS = (2, 4, 3)
 HEADS = 4
+ASPP_RATES = (6, 12, 18)
+SSD_FILTERS = (512, 256, 256, 128, 128, 64)
+SSD_ANCHORS = (6, 6, 6, 6, 6, 4)
 
 
-def random_checkpoint(variant: str, num_classes: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Random tensors of a classifier by CVNets's names, with batch norms that do something."""
+def random_checkpoint(
+    variant: str, num_classes: int, seed: int = 0, task: str = "classification"
+) -> dict[str, np.ndarray]:
+    """Random tensors of a model by CVNets's names, with batch norms that do something."""
     stages, expand, dims, expansion = WIDTHS[variant]
     rng = np.random.default_rng(seed)
     tensors = {}
@@ -74,8 +79,34 @@ def random_checkpoint(variant: str, num_classes: int, seed: int = 0) -> dict[str
         layer_norm(f"layer_{k}.1.global_rep.{layers}", d)
         conv_norm(f"layer_{k}.1.conv_proj", c, d, 1)
         conv_norm(f"layer_{k}.1.fusion", c, 2 * c, 3)
-    conv_norm("conv_1x1_exp", expansion, stages[4], 1)
-    dense("classifier.fc", num_classes, expansion)
+    if task == "classification":
+        conv_norm("conv_1x1_exp", expansion, stages[4], 1)
+        dense("classifier.fc", num_classes, expansion)
+        return tensors
+    tensors = {f"encoder.{name}": value for name, value in tensors.items()}
+    if task == "segmentation":
+        aspp = "seg_head.aspp.aspp_layer"
+        for i, k in enumerate((1, 3, 3, 3)):
+            conv_norm(f"{aspp}.convs.{i}", 256, stages[4], k)
+        conv_norm(f"{aspp}.convs.4.aspp_pool.conv_1x1", 256, stages[4], 1)
+        conv_norm(f"{aspp}.project", 256, 5 * 256, 1)
+        conv("seg_head.classifier.classifier", num_classes, 256, 1)
+        normal("seg_head.classifier.classifier.block.conv.bias", num_classes, scale=0.2)
+    else:
+        maps = [*stages[3:], 256, 128, 128, 64]
+        for c_in, c_out, stride in zip(maps[1:], maps[2:5], (64, 128, 256), strict=False):
+            conv_norm(f"extra_layers.os_{stride}.dw_conv", c_in, c_in, 3, groups=c_in)
+            conv_norm(f"extra_layers.os_{stride}.pw_conv", c_out, c_in, 1)
+        conv("extra_layers.os_-1.1", maps[5], maps[4], 1)
+        for i, (c_in, c, anchors) in enumerate(zip(maps, SSD_FILTERS, SSD_ANCHORS, strict=True)):
+            name, rows = f"ssd_heads.{i}.loc_cls_layer", anchors * (4 + num_classes + 1)
+            if c != c_in:
+                conv_norm(f"ssd_heads.{i}.proj_layer", c, c_in, 1)
+            if i < 5:
+                conv_norm(f"{name}.dw_conv", c, c, 3, groups=c)
+                name = f"{name}.pw_conv"
+            conv(name, rows, c, 1)
+            normal(f"{name}.block.conv.bias", rows, scale=0.2)
     return tensors
 
 
@@ -115,6 +146,7 @@ def to_hugging_face(tensors: dict) -> dict:
     """The same weights by Hugging Face's names; both are for BGR."""
     renamed = {}
     for name, value in tensors.items():
+        name = name.removeprefix("encoder.")
         name = re.sub(
             r"^layer_([12])\.(\d)",
             lambda found: f"mobilevit.encoder.layer.{int(found[1]) - 1}.layer.{found[2]}",
@@ -132,6 +164,9 @@ def to_hugging_face(tensors: dict) -> dict:
         )
         for old, new in (
             ("classifier.fc", "classifier"),
+            ("seg_head.aspp.aspp_layer", "segmentation_head.aspp"),
+            (".4.aspp_pool.", ".4."),
+            ("seg_head.classifier.classifier", "segmentation_head.classifier"),
             ("conv_1x1_exp", "mobilevit.conv_1x1_exp"),
             ("local_rep.conv_1x1", "conv_1x1"),
             ("local_rep.conv_3x3", "conv_kxk"),
@@ -164,17 +199,22 @@ def silu(x):
     return x / (1 + np.exp(-x))
 
 
-def convolve(x, kernel, stride=1, groups=1):
-    """(C, H, W) by (O, C / groups, k, k), padded by (k - 1) / 2 on each side."""
+def relu(x):
+    return np.maximum(x, 0)
+
+
+def convolve(x, kernel, stride=1, groups=1, dilation=1):
+    """(C, H, W) by (O, C / groups, k, k), padded by (k - 1) / 2 * dilation on each side."""
     k = kernel.shape[-1]
-    pad = (k - 1) // 2
+    pad = (k - 1) // 2 * dilation
     x = np.pad(x, ((0, 0), (pad, pad), (pad, pad)))
-    height = (x.shape[1] - k) // stride + 1
-    width = (x.shape[2] - k) // stride + 1
+    height = (x.shape[1] - 1 - 2 * pad) // stride + 1
+    width = (x.shape[2] - 1 - 2 * pad) // stride + 1
     result = 0
     for i in range(k):
         for j in range(k):
-            seen = x[:, i : i + stride * height : stride, j : j + stride * width : stride]
+            top, left = i * dilation, j * dilation
+            seen = x[:, top : top + stride * height : stride, left : left + stride * width : stride]
             seen = seen[:, :height, :width]
             if groups == 1:
                 result = result + np.einsum("oc,chw->ohw", kernel[:, :, i, j], seen)
@@ -203,20 +243,23 @@ class Reference:
     """
 
     def __init__(self, tensors: dict[str, np.ndarray]) -> None:
-        self.w = {name: value.astype("float64") for name, value in tensors.items()}
+        self.w = {
+            name.removeprefix("encoder."): value.astype("float64")
+            for name, value in tensors.items()
+        }
 
-    def conv_norm(self, x, name, stride=1, groups=1, activation=True):
+    def conv_norm(self, x, name, stride=1, groups=1, activation=silu, dilation=1):
         w, norm = self.w, f"{name}.block.norm"
-        x = convolve(x, w[f"{name}.block.conv.weight"], stride, groups)
+        x = convolve(x, w[f"{name}.block.conv.weight"], stride, groups, dilation)
         scale = w[f"{norm}.weight"] / np.sqrt(w[f"{norm}.running_var"] + 1e-5)
         x = (x - w[f"{norm}.running_mean"][:, None, None]) * scale[:, None, None]
         x = x + w[f"{norm}.bias"][:, None, None]
-        return silu(x) if activation else x
+        return x if activation is None else activation(x)
 
     def inverted_residual(self, x, name, stride):
         hidden = self.conv_norm(x, f"{name}.block.exp_1x1")
         hidden = self.conv_norm(hidden, f"{name}.block.conv_3x3", stride, groups=len(hidden))
-        y = self.conv_norm(hidden, f"{name}.block.red_1x1", activation=False)
+        y = self.conv_norm(hidden, f"{name}.block.red_1x1", activation=None)
         return x + y if stride == 1 and x.shape == y.shape else y
 
     def layer_norm(self, x, name):
@@ -282,3 +325,44 @@ class Reference:
         """RGB (H, W, 3) to (K,)."""
         x = self.conv_norm(self.stages(image)[-1].transpose(2, 0, 1), "conv_1x1_exp")
         return self.dense(x.mean((1, 2)), "classifier.fc")
+
+    def segmentation_logits(self, image):
+        """RGB (H, W, 3) to (h, w, K), at output stride 16."""
+        x = self.stages(image, output_stride=16)[-1].transpose(2, 0, 1)
+        aspp = "seg_head.aspp.aspp_layer"
+        maps = [
+            self.conv_norm(x, f"{aspp}.convs.{i}", activation=relu, dilation=rate)
+            for i, rate in enumerate((1, *ASPP_RATES))
+        ]
+        mean = x.mean((1, 2), keepdims=True)
+        mean = self.conv_norm(mean, f"{aspp}.convs.4.aspp_pool.conv_1x1", activation=relu)
+        maps.append(np.broadcast_to(mean, maps[0].shape))
+        x = self.conv_norm(np.concatenate(maps), f"{aspp}.project", activation=relu)
+        name = "seg_head.classifier.classifier.block.conv"
+        x = convolve(x, self.w[f"{name}.weight"]) + self.w[f"{name}.bias"][:, None, None]
+        return x.transpose(1, 2, 0)
+
+    def detection_outputs(self, image):
+        """RGB (H, W, 3) to encoded boxes (A, 4) and logits (A, K + 1)."""
+        maps = [x.transpose(2, 0, 1) for x in self.stages(image)[-2:]]
+        for stride in (64, 128, 256):
+            x, name = maps[-1], f"extra_layers.os_{stride}"
+            x = self.conv_norm(x, f"{name}.dw_conv", 2, groups=len(x), activation=None)
+            maps.append(self.conv_norm(x, f"{name}.pw_conv", activation=relu))
+        mean = maps[-1].mean((1, 2), keepdims=True)
+        maps.append(relu(convolve(mean, self.w["extra_layers.os_-1.1.block.conv.weight"])))
+        rows = []
+        for i, (x, anchors) in enumerate(zip(maps, SSD_ANCHORS, strict=True)):
+            name = f"ssd_heads.{i}.loc_cls_layer"
+            if i < 2:
+                x = self.conv_norm(x, f"ssd_heads.{i}.proj_layer", activation=relu)
+            if i < 5:
+                x = self.conv_norm(x, f"{name}.dw_conv", groups=len(x), activation=None)
+                name = f"{name}.pw_conv"
+            name = f"{name}.block.conv"
+            x = convolve(x, self.w[f"{name}.weight"]) + self.w[f"{name}.bias"][:, None, None]
+            for y in range(x.shape[1]):
+                for column in range(x.shape[2]):
+                    rows.extend(np.split(x[:, y, column], anchors))
+        rows = np.array(rows)
+        return rows[:, :4], rows[:, 4:]

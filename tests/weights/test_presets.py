@@ -161,7 +161,7 @@ def test_whatever_a_person_names(server, tmp_path):
         again = load_weights_or_preset(tmp_path / name)
         for ours, theirs in zip(again.get_weights(), model.get_weights(), strict=True):
             np.testing.assert_array_equal(ours, theirs)
-    with pytest.raises(ValueError, match="neither a file nor one of mobilevit_xxs.cvnets_in1k"):
+    with pytest.raises(ValueError, match="none of them and not one of mobilevit_xxs.cvnets_in1k"):
         load_weights_or_preset("mobilevit_m")
     with pytest.raises(ValueError, match="A preset must be one of mobilevit_xxs.cvnets_in1k, "):
         MobileViTImageClassifier.from_preset("mobilevit_m")

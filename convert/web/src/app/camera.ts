@@ -1,8 +1,15 @@
-/** The camera: opening, switching between front and back, taking pictures. */
+/** The camera: asking for it, showing it, taking its pictures. */
 import { UserError } from "./image_input";
 import { text } from "./text";
 
 export type Facing = "environment" | "user";
+
+/** A camera that is on, until `stop`. */
+export interface OpenCamera {
+  readonly stream: MediaStream;
+  readonly facing: Facing;
+  stop(): void;
+}
 
 function cameraError(error: unknown): UserError {
   const name = error instanceof DOMException ? error.name : "";
@@ -17,54 +24,55 @@ function cameraError(error: unknown): UserError {
 
 export class Camera {
   private readonly video: HTMLVideoElement;
-  private stream: MediaStream | undefined;
-  private facing: Facing = "environment";
+  private shown: OpenCamera | undefined;
 
   constructor(video: HTMLVideoElement) {
     this.video = video;
   }
 
-  get open(): boolean {
-    return this.stream !== undefined;
-  }
-
   /** A front camera's picture is shown like a mirror. */
   get mirrored(): boolean {
-    const settings = this.stream?.getVideoTracks()[0]?.getSettings();
+    const settings = this.shown?.stream.getVideoTracks()[0]?.getSettings();
     return (settings?.facingMode ?? "environment") === "user";
   }
 
   /**
-   * Opens the camera on this side, or the one there is.
+   * Turns on the camera on this side, or the one there is. The caller turns it off.
    *
+   * @param onEnd Called when it ends by itself: unplugged, or the permission withdrawn.
    * @throws UserError without a camera or the permission.
    */
-  async start(facing: Facing = this.facing): Promise<void> {
-    this.stop();
+  async request(facing: Facing, onEnd: () => void): Promise<OpenCamera> {
+    if (!window.isSecureContext) throw new UserError(text.errors.camera_insecure);
     if (!navigator.mediaDevices) throw new UserError(text.errors.no_camera);
     try {
-      this.stream = await navigator.mediaDevices.getUserMedia({
+      const stream = await navigator.mediaDevices.getUserMedia({
         audio: false,
         video: { facingMode: { ideal: facing }, width: { ideal: 1280 }, height: { ideal: 960 } },
       });
-      this.facing = facing;
-      this.video.srcObject = this.stream;
-      await this.video.play();
+      for (const track of stream.getTracks()) track.addEventListener("ended", onEnd);
+      const stop = () => {
+        for (const track of stream.getTracks()) {
+          track.removeEventListener("ended", onEnd);
+          track.stop();
+        }
+      };
+      return { stream, facing, stop };
     } catch (error) {
-      this.stop();
       throw cameraError(error);
     }
   }
 
-  /** Opens the camera of the other side. */
-  switchSide(): Promise<void> {
-    return this.start(this.facing === "environment" ? "user" : "environment");
-  }
-
-  stop(): void {
-    for (const track of this.stream?.getTracks() ?? []) track.stop();
-    this.stream = undefined;
-    this.video.srcObject = null;
+  /** Shows a camera's picture; none with null. */
+  async show(camera: OpenCamera | null): Promise<void> {
+    this.shown = camera ?? undefined;
+    this.video.srcObject = camera?.stream ?? null;
+    try {
+      if (camera) await this.video.play();
+    } catch (error) {
+      // Another picture has taken its place meanwhile.
+      if (this.shown === camera) throw cameraError(error);
+    }
   }
 
   /** The picture that the camera shows now. */

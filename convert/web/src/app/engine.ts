@@ -1,5 +1,6 @@
 /** The page's side of the worker: requests as promises, and a new worker after a crash. */
-import type { Failure, Request, RequestKind, Requests, Response } from "./protocol";
+import type { Failure, Progress, Request, RequestKind, Requests, Response } from "./protocol";
+import workerUrl from "./worker?worker&url";
 
 /** A request's failure as an exception. */
 export class EngineError extends Error {
@@ -29,6 +30,9 @@ export class Engine {
   private readonly pending = new Map<number, Pending>();
   private next = 0;
 
+  /** @param onProgress Hears how far a model's files have come. */
+  constructor(private readonly onProgress: (progress: Progress) => void = () => undefined) {}
+
   /** Sends a request; a worker is started where none runs. */
   request<K extends RequestKind>(
     kind: K,
@@ -37,14 +41,19 @@ export class Engine {
   ): Promise<Requests[K]["result"]> {
     const started = (this.started ??= this.start());
     const id = this.next++;
-    const send = (worker: Worker) => {
-      const request: Request<K> = { id, kind, argument };
-      if (this.pending.has(id)) worker.postMessage(request, transfer);
-    };
     return new Promise((resolve, reject) => {
       this.pending.set(id, { resolve, reject });
-      // Where none starts, `stop` has rejected the request.
-      started.then(send, () => undefined);
+      started
+        .then((worker) => {
+          const request: Request<K> = { id, kind, argument };
+          if (this.pending.has(id)) worker.postMessage(request, transfer);
+        })
+        .catch((error: unknown) => {
+          // No worker starts, or the argument cannot be sent.
+          const failure: Failure = { code: "unexpected", message: messageOf(error), details: {} };
+          this.pending.get(id)?.reject(new EngineError(failure));
+          this.pending.delete(id);
+        });
     });
   }
 
@@ -60,23 +69,34 @@ export class Engine {
 
   private async start(): Promise<Worker> {
     const watch = (this.watch = new AbortController());
-    for (const patience of START_PATIENCES_MS) {
-      const name = `worker-${crypto.randomUUID()}`;
-      const worker = (this.worker = this.create(name));
-      const isReady = await firstMessage(worker, patience);
-      if (watch.signal.aborted) break;
-      if (isReady) {
-        void this.awaitEnd(name, worker, watch.signal);
-        return worker;
+    try {
+      for (const patience of START_PATIENCES_MS) {
+        const name = `worker-${uniqueName()}`;
+        const worker = (this.worker = this.create(name));
+        const isReady = await firstMessage(worker, patience);
+        if (watch.signal.aborted) break;
+        if (isReady) {
+          void this.awaitEnd(name, worker, watch.signal);
+          return worker;
+        }
+        worker.terminate();
       }
-      worker.terminate();
+      throw new Error("the worker does not start");
+    } catch (error) {
+      // Every request that waits for it fails, and the next one tries again.
+      if (!watch.signal.aborted) this.stop(messageOf(error));
+      throw error;
     }
-    if (!watch.signal.aborted) this.stop("the worker does not start");
-    throw new Error("stopped");
   }
 
   private create(name: string): Worker {
-    const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name });
+    // A worker with an address of its own would be bound by its host's headers alone; this one is
+    // bound by the page's policy, which a host without headers cannot set otherwise.
+    const address = new URL(workerUrl, import.meta.url).href;
+    const script = `import ${JSON.stringify(address)};`;
+    const starter = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
+    const worker = new Worker(starter, { type: "module", name });
+    worker.addEventListener("message", () => URL.revokeObjectURL(starter), { once: true });
     worker.addEventListener("message", ({ data }: MessageEvent<Response>) => this.settle(data));
     worker.addEventListener("error", (event) => {
       event.preventDefault();
@@ -92,7 +112,8 @@ export class Engine {
     if (!signal.aborted && this.worker === worker) this.stop("the worker ended");
   }
 
-  private settle({ id, result, failure }: Response): void {
+  private settle({ id, result, failure, progress }: Response): void {
+    if (progress) return this.onProgress(progress);
     const pending = this.pending.get(id);
     this.pending.delete(id);
     if (!failure) {
@@ -102,6 +123,15 @@ export class Engine {
     pending?.reject(new EngineError(failure));
     if (FATAL.includes(failure.code)) this.stop(failure.message);
   }
+}
+
+/** Names the worker's lock. Not `randomUUID`, which plain http has not. */
+function uniqueName(): string {
+  return [...crypto.getRandomValues(new Uint32Array(4))].map((n) => n.toString(36)).join("-");
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** Whether the worker's first message, which says that it runs, comes in time. */

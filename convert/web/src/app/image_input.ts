@@ -8,10 +8,16 @@ const MAX_MEGAPIXELS = 64;
 /** A message for the person at the page. */
 export class UserError extends Error {}
 
+/** An image file: what is classified, and a small copy to show. */
 export interface ChosenImage {
-  bitmap: ImageBitmap;
+  image: Blob;
+  preview: ImageBitmap;
   animated: boolean;
+  close(): void;
 }
+
+/** Longer side of what is shown, in pixels. */
+const PREVIEW_SIDE = 1024;
 
 /** Width and height, read without decoding the pixels. */
 async function sizeOf(blob: Blob): Promise<[number, number]> {
@@ -43,6 +49,21 @@ async function isAnimated(blob: Blob): Promise<boolean> {
   }
 }
 
+/** A copy that is no larger than what is shown. */
+async function reduced(whole: ImageBitmap): Promise<ImageBitmap> {
+  const scale = PREVIEW_SIDE / Math.max(whole.width, whole.height);
+  if (scale >= 1) return whole;
+  try {
+    return await createImageBitmap(whole, {
+      resizeWidth: Math.max(1, Math.round(whole.width * scale)),
+      resizeHeight: Math.max(1, Math.round(whole.height * scale)),
+      resizeQuality: "high",
+    });
+  } finally {
+    whole.close();
+  }
+}
+
 /**
  * Decodes an image.
  *
@@ -55,14 +76,20 @@ export async function readImage(blob: Blob): Promise<ChosenImage> {
     throw new UserError(text.errors.too_large(Math.round(megapixels), MAX_MEGAPIXELS));
   }
   try {
-    const bitmap = await createImageBitmap(blob, BITMAP_OPTIONS);
-    return { bitmap, animated: await isAnimated(blob) };
+    const preview = await reduced(await createImageBitmap(blob, BITMAP_OPTIONS));
+    return { image: blob, preview, animated: await isAnimated(blob), close: () => preview.close() };
   } catch {
     throw new UserError(text.errors.not_an_image);
   }
 }
 
-/** The first image of a drop or a paste, or null. */
-export function imageFrom(data: DataTransfer | null): File | null {
-  return [...(data?.files ?? [])].find((file) => file.type.startsWith("image/")) ?? data?.files[0] ?? null;
+/** Whether a file is a model rather than an image. */
+export function isModel(file: File): boolean {
+  return file.name.toLowerCase().endsWith(".tflite");
+}
+
+/** The first image or model of a drop or a paste, else its first file, or null. */
+export function fileFrom(data: DataTransfer | null): File | null {
+  const files = [...(data?.files ?? [])];
+  return files.find((file) => file.type.startsWith("image/") || isModel(file)) ?? files[0] ?? null;
 }

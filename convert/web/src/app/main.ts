@@ -1,35 +1,29 @@
-/** The application: choose or capture an image, predict, compare models. */
+/** The application: wires the page's elements to the session and to the worker. */
 import { RUNTIMES, type RuntimeName } from "../infer";
 import { Camera } from "./camera";
 import { byId, make } from "./dom";
 import { Engine, EngineError } from "./engine";
-import { imageFrom, readImage, UserError } from "./image_input";
+import { type ChosenImage, fileFrom, isModel, readImage, UserError } from "./image_input";
 import { keepForOffline, registerServiceWorker } from "./offline";
-import type { ModelSpec } from "./protocol";
-import { failureText, modelCard, resultCard, showPrediction, statusOf } from "./results";
-import { readSite, type Site, type SiteModel } from "./site";
+import type { Classification, ModelSpec, Progress } from "./protocol";
+import { failureText, modelCard, resultCard, resultText, showPrediction, statusOf } from "./results";
+import { type Mode, type Picture, Session, type State } from "./session";
+import { modelOfFile, readSite, type Site, type SiteModel } from "./site";
 import { text } from "./text";
 
 const TOP = 5;
 
 const stage = byId("stage");
 const preview = byId<HTMLCanvasElement>("preview");
-const video = byId<HTMLVideoElement>("video");
 const fileInput = byId<HTMLInputElement>("file");
-const predictButton = byId<HTMLButtonElement>("predict");
-const cameraButton = byId<HTMLButtonElement>("camera");
-const liveButton = byId<HTMLButtonElement>("live");
 const runtimeSelect = byId<HTMLSelectElement>("runtime");
 const results = byId("results");
-const rate = byId("rate");
 
-const engine = new Engine();
-const camera = new Camera(video);
+const engine = new Engine(showProgress);
+const camera = new Camera(byId<HTMLVideoElement>("video"));
 let site: Site = { models: [], samples: [] };
-let image: ImageBitmap | undefined;
-let live = false;
-let busy = false;
-let preparations = 0;
+let cards = new Map<SiteModel, HTMLElement>();
+let latest: readonly (readonly [SiteModel, Classification])[] = [];
 
 function say(id: "message" | "error", sentence: string): void {
   const line = byId(id);
@@ -43,6 +37,13 @@ function complain(error: unknown): void {
   else say("error", text.errors.unexpected(error instanceof Error ? error.message : String(error)));
 }
 
+/** What a person does: earlier messages go. */
+function act(action: () => unknown): void {
+  say("error", "");
+  say("message", "");
+  void Promise.resolve(action()).catch(complain);
+}
+
 function selectedModels(): SiteModel[] {
   const chosen = [...byId("models").querySelectorAll<HTMLInputElement>("input:checked")];
   const ids = new Set(chosen.map(({ value }) => value));
@@ -51,150 +52,47 @@ function selectedModels(): SiteModel[] {
 
 function specOf(model: SiteModel): ModelSpec {
   const { tflite, tfjs } = model.files;
-  const source = { ...(tflite && { tflite }), ...(tfjs && { tfjs }) };
-  return { id: model.id, source, runtime: runtimeSelect.value as RuntimeName | "auto" };
+  const source = model.file ?? { ...(tflite && { tflite }), ...(tfjs && { tfjs }) };
+  const runtime = runtimeSelect.value as RuntimeName | "auto";
+  return { id: model.id, source, runtime, bytes: model.reports.tflite?.bytes };
 }
 
-function refresh(): void {
-  stage.dataset.state = camera.open ? "camera" : image ? "image" : "empty";
-  stage.toggleAttribute("data-mirror", camera.mirrored);
-  preview.hidden = camera.open || !image;
-  video.hidden = !camera.open;
-  byId("hint").hidden = camera.open || image !== undefined;
-  byId("camera-bar").hidden = !camera.open;
-  rate.hidden = !live;
-  cameraButton.setAttribute("aria-pressed", String(camera.open && !live));
-  liveButton.setAttribute("aria-pressed", String(live));
-  predictButton.disabled = busy || live || (!image && !camera.open) || selectedModels().length === 0;
+function showState(state: State): void {
+  const mode = state.name === "opening" || state.name === "paused" ? state.mode : state.name;
+  const isOn = state.name === "camera" || state.name === "live";
+  const hasCamera = mode === "camera" || mode === "live";
+  stage.dataset.state = hasCamera ? "camera" : state.name;
+  stage.toggleAttribute("data-mirror", isOn && camera.mirrored);
+  preview.hidden = state.name !== "image";
+  byId("video").hidden = !isOn;
+  byId("hint").hidden = state.name !== "empty";
+  byId("waiting").hidden = state.name !== "opening";
+  byId("camera-bar").hidden = !hasCamera;
+  byId<HTMLButtonElement>("capture").disabled = !isOn;
+  byId("rate").hidden = state.name !== "live";
+  byId("camera").setAttribute("aria-pressed", String(mode === "camera"));
+  byId("live").setAttribute("aria-pressed", String(mode === "live"));
+  const again = byId<HTMLButtonElement>("predict");
+  again.hidden = state.name !== "image";
+  again.disabled = state.name !== "image" || state.predicting || selectedModels().length === 0;
+  byId("copy").hidden = state.name !== "image" || latest.length === 0;
+  results.setAttribute("aria-busy", String(state.name === "image" && state.predicting));
 }
 
-function showImage(bitmap: ImageBitmap): void {
-  image?.close();
-  image = bitmap;
-  const scale = Math.min(1, 1024 / Math.max(bitmap.width, bitmap.height));
-  preview.width = Math.max(1, Math.round(bitmap.width * scale));
-  preview.height = Math.max(1, Math.round(bitmap.height * scale));
+function showPicture(picture: Picture): void {
+  const shown = (picture as Partial<ChosenImage>).preview ?? (picture.image as ImageBitmap);
+  const scale = Math.min(1, 1024 / Math.max(shown.width, shown.height));
+  preview.width = Math.max(1, Math.round(shown.width * scale));
+  preview.height = Math.max(1, Math.round(shown.height * scale));
   // An icon or a scanned digit is clearer with its pixels visible.
-  preview.style.imageRendering = Math.max(bitmap.width, bitmap.height) < 64 ? "pixelated" : "auto";
-  preview.getContext("2d")?.drawImage(bitmap, 0, 0, preview.width, preview.height);
-  refresh();
+  preview.style.imageRendering = Math.max(shown.width, shown.height) < 64 ? "pixelated" : "auto";
+  preview.getContext("2d")?.drawImage(shown, 0, 0, preview.width, preview.height);
+  if ((picture as Partial<ChosenImage>).animated) say("message", text.animated);
 }
 
-async function choose(blob: Blob, sample?: HTMLElement): Promise<void> {
-  say("error", "");
-  say("message", "");
-  for (const button of byId("samples").querySelectorAll("button")) {
-    button.setAttribute("aria-pressed", String(button === sample));
-  }
-  try {
-    const { bitmap, animated } = await readImage(blob);
-    closeCamera();
-    showImage(bitmap);
-    if (animated) say("message", text.animated);
-  } catch (error) {
-    complain(error);
-  }
-}
-
-/** Predicts with every selected model, one after the other so that their times can be compared. */
-async function predictAll(bitmap: ImageBitmap, cards: Map<string, HTMLElement>): Promise<string[]> {
-  const summaries: string[] = [];
-  for (const model of selectedModels()) {
-    const card = cards.get(model.id);
-    if (!card) continue;
-    const copy = await createImageBitmap(bitmap);
-    const argument = { spec: specOf(model), image: copy, count: TOP };
-    try {
-      const answer = await engine.request("classify", argument, [copy]);
-      showPrediction(card, answer);
-      showStatus(model, statusOf(model.name, answer.state));
-      const first = answer.predictions[0]!;
-      summaries.push(text.predicted(model.name, first.label, text.percent(first.probability)));
-    } catch (error) {
-      // The other models are tried all the same.
-      card.remove();
-      cards.delete(model.id);
-      complain(error);
-    }
-  }
-  return summaries;
-}
-
-function newCards(): Map<string, HTMLElement> {
-  const cards = new Map(selectedModels().map(({ id, name }) => [id, resultCard(name)]));
-  results.replaceChildren(...cards.values());
-  return cards;
-}
-
-async function predict(): Promise<void> {
-  busy = true;
-  say("error", "");
-  try {
-    if (camera.open) await capture();
-    if (!image) return;
-    refresh();
-    const summaries = await predictAll(image, newCards());
-    byId("announcement").textContent = summaries.join("; ");
-    results.scrollIntoView({ block: "nearest" });
-    if (summaries.length > 0) void keepForOffline(engine);
-  } catch (error) {
-    complain(error);
-  } finally {
-    busy = false;
-    refresh();
-  }
-}
-
-async function openCamera(start: () => Promise<void>): Promise<boolean> {
-  say("error", "");
-  try {
-    await start();
-    return true;
-  } catch (error) {
-    live = false;
-    complain(error);
-    return false;
-  } finally {
-    refresh();
-  }
-}
-
-function closeCamera(): void {
-  live = false;
-  camera.stop();
-  refresh();
-}
-
-async function capture(): Promise<void> {
-  const bitmap = await camera.frame();
-  closeCamera();
-  showImage(bitmap);
-}
-
-/** Predicts frame after frame until the camera is closed. */
-async function runLive(): Promise<void> {
-  live = true;
-  if (!camera.open && !(await openCamera(() => camera.start()))) return;
-  refresh();
-  const cards = newCards();
-  let smoothed = 0;
-  let last = performance.now();
-  try {
-    while (live && camera.open && cards.size > 0) {
-      const frame = await camera.frame();
-      await predictAll(frame, cards).finally(() => frame.close());
-      const now = performance.now();
-      const current = 1000 / (now - last);
-      smoothed = smoothed ? 0.8 * smoothed + 0.2 * current : current;
-      last = now;
-      rate.textContent = text.framesPerSecond(smoothed);
-    }
-  } catch (error) {
-    complain(error);
-  } finally {
-    // The person may have gone on to taking a picture.
-    if (live) closeCamera();
-  }
+function showAnswer(sentence: string): void {
+  byId("answer").textContent = sentence;
+  byId("answer").hidden = sentence === "";
 }
 
 function showStatus(model: SiteModel, line: Node): void {
@@ -208,37 +106,141 @@ function showStatus(model: SiteModel, line: Node): void {
   } else status.append(box);
 }
 
-/** Loads the selected models while the person looks for an image. */
-async function prepare(): Promise<void> {
-  const turn = ++preparations;
-  byId("status").replaceChildren();
-  say("error", "");
-  refresh();
-  for (const model of selectedModels()) {
-    const show = (line: Node) => turn === preparations && showStatus(model, line);
-    show(make("p", {}, text.loading(model.name)));
-    try {
-      show(statusOf(model.name, await engine.request("prepare", { spec: specOf(model) })));
-    } catch (error) {
-      show(make("p", {}, text.notLoaded(model.name)));
-      if (turn === preparations) complain(error);
-    }
-    // The selection has changed meanwhile, and another call sees to it.
-    if (turn !== preparations) return;
+/** How far a model's files have come, and a way to do without it where there are others. */
+function showProgress({ model: id, received, total }: Progress): void {
+  const model = selectedModels().find((other) => other.id === id);
+  if (!model) return;
+  const count = text.loaded(text.bytes(received), total ? text.bytes(total) : "");
+  const line = make("div", {}, make("p", {}, `${text.loading(model.title)} ${count}`));
+  const bar = make("progress", { "aria-label": text.loading(model.title) });
+  if (total) [bar.max, bar.value] = [total, received];
+  line.append(bar);
+  if (site.models.length > 1) {
+    const cancel = make("button", { class: "link cancel", type: "button" }, text.cancel);
+    cancel.addEventListener("click", () => act(() => deselect(model)));
+    line.append(cancel);
   }
-  void keepForOffline(engine);
+  showStatus(model, line);
 }
 
-function showModels(): void {
+async function deselect(model: SiteModel): Promise<void> {
+  showModels(new Set(selectedModels().flatMap(({ id }) => (id === model.id ? [] : [id]))));
+  await configure();
+}
+
+const session: Session<SiteModel, Classification> = new Session<SiteModel, Classification>({
+  view: {
+    changed: showState,
+    showPicture,
+    begin(models) {
+      latest = [];
+      cards = new Map(models.map((model) => [model, resultCard(model.title)]));
+      const placeholder = make("p", { class: "placeholder" }, text.noResults);
+      results.replaceChildren(...(cards.size > 0 ? cards.values() : [placeholder]));
+      showAnswer("");
+      byId("announcement").textContent = "";
+    },
+    answer(model, answer) {
+      const card = cards.get(model);
+      if (card) showPrediction(card, answer);
+      showStatus(model, statusOf(model.title, answer.state));
+      const [first] = answer.predictions;
+      // The first model's answer stands on the image; the others' beside it.
+      if (first && model === cards.keys().next().value) {
+        showAnswer(text.answer(first.label, text.percent(first.probability)));
+      }
+    },
+    failed(model, error) {
+      cards.get(model)?.remove();
+      cards.delete(model);
+      showStatus(model, make("p", {}, text.notLoaded(model.title)));
+      complain(error);
+    },
+    done(answers) {
+      latest = answers;
+      const summaries = answers.map(([{ title }, { predictions: [first] }]) =>
+        first ? text.predicted(title, first.label, text.percent(first.probability)) : "",
+      );
+      byId("announcement").textContent = summaries.join("; ");
+      if (answers.length > 0) void keepForOffline(engine);
+    },
+    loading(model) {
+      showStatus(model, make("p", {}, text.loading(model.title)));
+    },
+    rate(framesPerSecond) {
+      byId("rate").textContent = text.framesPerSecond(framesPerSecond);
+    },
+    complain,
+  },
+  camera,
+  models: selectedModels,
+  read: readImage,
+  classify: (model, image, key, last) =>
+    engine.request("classify", { spec: specOf(model), image, key, last, count: TOP }),
+  async prepare(model) {
+    const { description, ...state } = await engine.request("prepare", { spec: specOf(model) });
+    if (model.file) showFile(model, description);
+    showStatus(model, statusOf(model.title, state));
+    void keepForOffline(engine);
+  },
+  retain: async (models) => {
+    await engine.request("retain", { ids: models.map(({ id }) => id) });
+  },
+  cameraEnded: () => new UserError(text.errors.camera_ended),
+  now: () => performance.now(),
+});
+
+/** Chooses an image; `button` is the sample that it came from. */
+async function choose(load: () => Promise<Blob>, button?: HTMLElement): Promise<void> {
+  // Only once it is shown: until then another sample's image is.
+  const mark = () => {
+    for (const other of byId("samples").querySelectorAll("button")) {
+      other.setAttribute("aria-pressed", String(other === button));
+    }
+  };
+  await session.choose(load, mark);
+}
+
+/** Images and models: what is dropped, pasted or chosen. */
+function take(file: File): void {
+  if (isModel(file)) act(() => addFile(file));
+  else act(() => choose(() => Promise.resolve(file)));
+}
+
+/** Adds a model that a person gave the page, and selects it alone. */
+async function addFile(file: File): Promise<void> {
+  const model = modelOfFile(file);
+  site.models.push(model);
+  showModels(new Set([model.id]));
+  await configure();
+}
+
+/** A given file's name and card, once it has said what it is. */
+function showFile(model: SiteModel, description: Parameters<typeof modelOfFile>[1]): void {
+  Object.assign(model, modelOfFile(model.file!, description, model.id));
+  showModels(new Set(selectedModels().map(({ id }) => id)));
+}
+
+async function configure(): Promise<void> {
+  byId("status").replaceChildren();
+  await session.configure();
+}
+
+function showModels(selected: ReadonlySet<string>): void {
   byId("models-box").hidden = site.models.length < 2;
-  site.models.forEach(({ id, name }, index) => {
-    const box = make("input", { type: "checkbox", value: id });
-    box.checked = index === 0;
-    box.addEventListener("change", () => void prepare());
-    byId("models").append(make("label", {}, box, name));
-  });
+  byId("models").replaceChildren(
+    ...site.models.map(({ id, title, detail }) => {
+      const box = make("input", { type: "checkbox", value: id });
+      box.checked = selected.has(id);
+      box.addEventListener("change", () => act(configure));
+      return make("label", {}, box, make("span", {}, title, make("small", {}, detail)));
+    }),
+  );
   byId("cards").replaceChildren(
-    ...site.models.map(({ name, reports }) => modelCard(name, (reports.tflite ?? reports.tfjs)!)),
+    ...site.models.flatMap(({ title, reports }) => {
+      const report = reports.tflite ?? reports.tfjs;
+      return report ? [modelCard(title, report)] : [];
+    }),
   );
 }
 
@@ -247,9 +249,19 @@ function showSamples(): void {
   site.samples.forEach((url, index) => {
     const picture = make("img", { src: url, alt: text.sample(index + 1), loading: "lazy" });
     const button = make("button", { type: "button", "aria-pressed": "false" }, picture);
-    button.addEventListener("click", async () => choose(await (await fetch(url)).blob(), button));
+    button.addEventListener("click", () => act(() => choose(() => fetchBlob(url), button)));
     byId("samples").append(make("li", {}, button));
   });
+}
+
+async function fetchBlob(url: string): Promise<Blob> {
+  try {
+    const response = await fetch(url);
+    if (response.ok) return await response.blob();
+  } catch {
+    // Said below.
+  }
+  throw new UserError(text.errors.not_found(decodeURI(new URL(url).pathname)));
 }
 
 function showRuntimes(): void {
@@ -257,27 +269,51 @@ function showRuntimes(): void {
   for (const name of RUNTIMES) {
     runtimeSelect.append(make("option", { value: name }, text.runtimes[name]));
   }
-  runtimeSelect.addEventListener("change", () => void prepare());
+  runtimeSelect.addEventListener("change", () => act(configure));
+}
+
+async function copyResult(): Promise<void> {
+  const lines = latest.map(([{ title }, { predictions }]) => resultText(title, predictions));
+  await copyText(lines.join("\n"));
+  say("message", text.copied);
+}
+
+/** Also on plain http, where there is no clipboard object. */
+async function copyText(words: string): Promise<void> {
+  try {
+    await navigator.clipboard.writeText(words);
+  } catch {
+    const box = make("textarea", { class: "visually-hidden", readonly: "" });
+    box.value = words;
+    document.body.append(box);
+    box.select();
+    document.execCommand("copy");
+    box.remove();
+  }
+}
+
+/** A press of a camera button: opens it in this mode, or closes it. */
+function toggle(mode: Mode): void {
+  if (session.state.name === mode) session.close();
+  else act(() => session.open(mode));
 }
 
 function listen(): void {
   fileInput.addEventListener("change", () => {
     const file = fileInput.files?.[0];
-    if (file) void choose(file);
+    if (file) take(file);
     // The same file may be chosen again.
     fileInput.value = "";
   });
-  predictButton.addEventListener("click", () => void predict());
-  cameraButton.addEventListener("click", () => {
-    if (live) live = false;
-    else if (camera.open) return closeCamera();
-    if (camera.open) refresh();
-    else void openCamera(() => camera.start());
-  });
-  liveButton.addEventListener("click", () => (live ? closeCamera() : void runLive()));
-  byId("capture").addEventListener("click", () => void capture());
-  byId("switch").addEventListener("click", () => void openCamera(() => camera.switchSide()));
-  byId("stop").addEventListener("click", closeCamera);
+  byId("predict").addEventListener("click", () => act(() => session.predict()));
+  byId("copy").addEventListener("click", () => act(copyResult));
+  byId("camera").addEventListener("click", () => toggle("camera"));
+  byId("live").addEventListener("click", () => toggle("live"));
+  byId("capture").addEventListener("click", () => act(() => session.capture()));
+  byId("switch").addEventListener("click", () => act(() => session.switchSide()));
+  byId("stop").addEventListener("click", () => act(() => session.close()));
+  document.addEventListener("visibilitychange", () => void session.hide(document.hidden));
+  window.addEventListener("pagehide", () => void session.hide(true));
   for (const kind of ["dragenter", "dragover"] as const) {
     document.addEventListener(kind, (event) => {
       event.preventDefault();
@@ -290,12 +326,12 @@ function listen(): void {
   document.addEventListener("drop", (event) => {
     event.preventDefault();
     delete stage.dataset.over;
-    const file = imageFrom(event.dataTransfer);
-    if (file) void choose(file);
+    const file = fileFrom(event.dataTransfer);
+    if (file) take(file);
   });
   document.addEventListener("paste", (event) => {
-    const file = imageFrom(event.clipboardData);
-    if (file) void choose(file);
+    const file = fileFrom(event.clipboardData);
+    if (file) take(file);
     else say("error", text.errors.no_image_pasted);
   });
 }
@@ -325,9 +361,9 @@ async function start(): Promise<void> {
     complain(error);
     return;
   }
-  showModels();
+  showModels(new Set(site.models.slice(0, 1).map(({ id }) => id)));
   showSamples();
-  await prepare();
+  await configure();
 }
 
-void start();
+void start().catch(complain);

@@ -1,5 +1,5 @@
 /** The messages between the page and its worker. */
-import type { ErrorCode, Prediction, Rejection, Report, RuntimeName, Source, Timings } from "../infer";
+import type { Description, ErrorCode, Prediction, Rejection, RuntimeName, Source, Timings } from "../infer";
 
 /** A model and the way it is wanted; the worker loads it when it first needs it. */
 export interface ModelSpec {
@@ -7,6 +7,8 @@ export interface ModelSpec {
   source: Source;
   runtime: RuntimeName | "auto";
   threads?: number;
+  /** Length of the `.tflite` file. */
+  bytes?: number;
 }
 
 /** What runs, and why others do not. */
@@ -15,9 +17,13 @@ export interface ModelState {
   threads: number;
   rejected: readonly Rejection[];
   timings: Timings;
-  report: Report;
   /** Bytes that the runtime holds. */
   memory: number;
+}
+
+/** A loaded model's state, and what its file says of itself. */
+export interface Prepared extends ModelState {
+  description: Description;
 }
 
 export interface Classification {
@@ -26,11 +32,21 @@ export interface Classification {
 }
 
 export interface Requests {
-  prepare: { argument: { spec: ModelSpec }; result: ModelState };
+  prepare: { argument: { spec: ModelSpec }; result: Prepared };
   classify: {
-    argument: { spec: ModelSpec; image: ImageBitmap; count: number };
+    argument: {
+      spec: ModelSpec;
+      image: Blob | ImageBitmap;
+      /** The image's number: it is decoded once for all the models that see it. */
+      key: number;
+      /** Whether no further model needs it. */
+      last: boolean;
+      count: number;
+    };
     result: Classification;
   };
+  /** Frees every model but those with these names. */
+  retain: { argument: { ids: string[] }; result: null };
   time: { argument: { spec: ModelSpec }; result: number };
   obstacles: { argument: Record<string, never>; result: Rejection[] };
   resources: { argument: Record<string, never>; result: string[] };
@@ -50,11 +66,25 @@ export interface Failure {
   details: Readonly<Record<string, string>>;
 }
 
+/** Number of messages about what is being loaded. */
+export const PROGRESS = -2;
+
 /** Number of the message by which a worker says that it runs; no request has it. */
 export const READY = -1;
 
+/** How far a model's files have come. */
+export interface Progress {
+  /** The model's name. */
+  model: string;
+  received: number;
+  /** 0 where the host does not say it. */
+  total: number;
+}
+
 export interface Response {
   id: number;
+  /** Not an answer, but news of what is being loaded. */
+  progress?: Progress;
   result?: unknown;
   failure?: Failure;
 }

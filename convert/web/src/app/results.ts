@@ -1,20 +1,28 @@
 /** Draws predictions, what runs, and the models' cards. */
-import type { RuntimeName } from "../infer";
+import type { Prediction, RuntimeName } from "../infer";
 import { definitions, make } from "./dom";
 import type { Classification, Failure, ModelState } from "./protocol";
 import type { Summary } from "./site";
 import { text } from "./text";
 
+/** A path in the site, or the name of a file that a person gave. */
+function fileName(file: string): string {
+  return URL.canParse(file) ? decodeURI(new URL(file).pathname) : file;
+}
+
 /** A sentence for a failed request. */
 export function failureText({ code, message, details }: Failure): string {
-  const file = details.file ? new URL(details.file).pathname : message;
+  const file = details.file ? fileName(details.file) : message;
   switch (code) {
     case "not_found":
     case "truncated":
     case "not_a_model":
+    case "not_described":
       return text.errors[code](file);
     case "no_runtime":
       return text.errors.no_runtime(details.reasons ?? message);
+    case "cancelled":
+      return text.errors.cancelled;
     case "wrong_task":
     case "runtime_failed":
     case "unexpected":
@@ -65,6 +73,12 @@ export function showPrediction(card: HTMLElement, { predictions, state }: Classi
   card.replaceChildren(card.firstElementChild!, list, times, make("p", { class: "runs-on" }, runs));
 }
 
+/** A prediction as a line of text. */
+export function resultText(title: string, predictions: readonly Prediction[]): string {
+  const classes = predictions.map(({ label, probability }) => `${label} ${text.percent(probability)}`);
+  return `${title}: ${classes.join(", ")}`;
+}
+
 /** What runs and why the others do not. */
 export function statusOf(name: string, state: ModelState): HTMLElement {
   const runs = text.runsOn(runtimeText(state.runtime, state.threads));
@@ -83,7 +97,9 @@ export function modelCard(name: string, report: Summary): HTMLElement {
   const { accuracy, parity, parameters, bytes, size } = report;
   const rows: [string, string][] = [
     [text.cardVariant, report.variant],
-    [text.cardClasses, text.count(report.num_classes)],
+    ...(report.num_classes === undefined
+      ? []
+      : [[text.cardClasses, text.count(report.num_classes)] as [string, string]]),
     [text.cardSize, text.pixels(size[0], size[1])],
     [text.cardPrecision, report.precision],
     [

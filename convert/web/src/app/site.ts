@@ -1,19 +1,26 @@
 /** What this site holds: `models.json`, written by the site builder. */
-import type { Report } from "../infer";
+import type { Description } from "../infer";
+import { text } from "./text";
 
-/** The part of a report that is shown before the model is loaded. */
+/** The part of a description that is shown before the model is loaded. */
 export type Summary = Pick<
-  Report,
-  "variant" | "num_classes" | "size" | "precision" | "bytes" | "parameters" | "parity" | "accuracy"
->;
+  Description,
+  "variant" | "size" | "precision" | "parameters" | "parity" | "accuracy"
+> & { num_classes: number; bytes?: number };
 
 export interface SiteModel {
   /** Name of the model's folder in the site. */
   id: string;
-  /** What a person reads. */
+  /** What tools read; unique in the site. */
   name: string;
+  /** What a person reads. */
+  title: string;
+  /** What tells it from others of the same title. */
+  detail: string;
   /** Addresses, relative to the site. */
   files: { tflite?: string; tfjs?: string };
+  /** A file that a person gave the page instead. */
+  file?: File;
   reports: { tflite?: Summary; tfjs?: Summary };
 }
 
@@ -23,17 +30,60 @@ export interface Site {
   samples: string[];
 }
 
+type Entry = Omit<SiteModel, "title" | "detail">;
+
+/** "mobilevit_xxs" is "MobileViT XXS"; other names stay as they are. */
+function variantTitle(variant: string): string {
+  const [, size] = /^mobilevit_(\w{1,4})$/.exec(variant) ?? [];
+  return size ? `${text.family} ${size.toUpperCase()}` : variant;
+}
+
+/** "MobileViT XXS, half precision" and "256 × 256 pixels, 2.6 MB". */
+function described(report: Summary | undefined, name: string): { title: string; detail: string } {
+  if (!report) return { title: name, detail: "" };
+  const precision = text.precisions[report.precision] ?? report.precision;
+  const facts = [text.pixels(report.size[0], report.size[1])];
+  if (report.bytes) facts.push(text.bytes(report.bytes));
+  return { title: `${variantTitle(report.variant)}, ${precision}`, detail: facts.join(", ") };
+}
+
+/** Titles for a person; where two would be equal, the name's rest tells them apart. */
+export function titled(entries: readonly Entry[]): SiteModel[] {
+  const models = entries.map((entry) => ({
+    ...entry,
+    ...described(entry.reports.tflite ?? entry.reports.tfjs, entry.name),
+  }));
+  const count = (title: string) => models.filter((model) => model.title === title).length;
+  return models.map((model) => {
+    const rest = model.name.split(" · ").slice(2).join(", ");
+    return count(model.title) > 1 && rest ? { ...model, title: `${model.title} (${rest})` } : model;
+  });
+}
+
 /** The site's contents, with absolute addresses. */
 export async function readSite(base: string): Promise<Site> {
   const response = await fetch(new URL("models.json", base));
   if (!response.ok) throw new Error(`models.json: status ${response.status}`);
-  const site = (await response.json()) as Site;
+  const site = (await response.json()) as { models: Entry[]; samples: string[] };
   const absolute = (url: string | undefined) => (url ? new URL(url, base).href : undefined);
   return {
-    models: site.models.map((model) => ({
-      ...model,
-      files: { tflite: absolute(model.files.tflite), tfjs: absolute(model.files.tfjs) },
-    })),
+    models: titled(
+      site.models.map((model) => ({
+        ...model,
+        files: { tflite: absolute(model.files.tflite), tfjs: absolute(model.files.tfjs) },
+      })),
+    ),
     samples: site.samples.map((url) => new URL(url, base).href),
   };
+}
+
+let given = 0;
+
+/** A model from a file; what it says of itself is known once it is loaded. */
+export function modelOfFile(file: File, description?: Description, id = `file-${++given}`): SiteModel {
+  const entry: Entry = { id, name: file.name, files: {}, file, reports: {} };
+  if (!description) return { ...entry, title: file.name, detail: "" };
+  const report = { ...description, num_classes: description.class_names.length, bytes: file.size };
+  const { detail } = described(report, file.name);
+  return { ...entry, title: file.name, detail, reports: { tflite: report } };
 }

@@ -1,8 +1,18 @@
 /** The worker: holds the models, one request after the other, so that the page never waits. */
-import { InferError, load, type Model, type Rejection, RUNTIMES, unsuitable } from "../infer";
+import {
+  InferError,
+  load,
+  type Model,
+  type Pixels,
+  pixelsOf,
+  type Rejection,
+  RUNTIMES,
+  unsuitable,
+} from "../infer";
 import {
   type ModelSpec,
   type ModelState,
+  PROGRESS,
   READY,
   type Request,
   type RequestKind,
@@ -13,54 +23,96 @@ import {
 declare const self: DedicatedWorkerGlobalScope;
 declare const __RUNTIMES__: string;
 
-const models = new Map<string, { key: string; model: Promise<Model> }>();
+const models = new Map<string, { key: string; model: Promise<Model>; abort: AbortController }>();
+const PROGRESS_INTERVAL_MS = 100;
 /** Addresses read while a model was loaded that then ran. */
 const proven = new Set<string>();
+/** The latest image, for the models that see it too. */
+let decoded: { key: number; pixels: Pixels } | undefined;
 let queue: Promise<void> = Promise.resolve();
-
 
 function modelOf(spec: ModelSpec): Promise<Model> {
   const key = `${spec.runtime} ${spec.threads ?? ""}`;
   const held = models.get(spec.id);
   if (held?.key === key) return held.model;
-  void held?.model.then((model) => model.dispose()).catch(() => undefined);
+  release(spec.id);
   const assets = new URL(__RUNTIMES__, siteUrl()).href;
   performance.clearResourceTimings();
-  const model = load(spec.source, { runtime: spec.runtime, threads: spec.threads, assets });
+  const abort = new AbortController();
+  const model = load(spec.source, {
+    runtime: spec.runtime,
+    threads: spec.threads,
+    assets,
+    bytes: spec.bytes,
+    signal: abort.signal,
+    onProgress: reporter(spec.id),
+  });
   const remember = () => {
     for (const { name } of performance.getEntriesByType("resource")) proven.add(name);
   };
   model.then(remember, () => undefined);
-  models.set(spec.id, { key, model });
+  models.set(spec.id, { key, model, abort });
   // A model that could not be loaded is tried again with the next request.
-  model.catch(() => models.delete(spec.id));
+  model.catch(() => {
+    if (models.get(spec.id)?.model === model) models.delete(spec.id);
+  });
   return model;
 }
 
-/** This file lies in the site's `assets/`. */
+/** Tells the page how far a model's files have come, at most ten times a second. */
+function reporter(model: string): (received: number, total: number) => void {
+  let last = performance.now();
+  return (received, total) => {
+    const now = performance.now();
+    if (now - last < PROGRESS_INTERVAL_MS) return;
+    last = now;
+    const news: Response = { id: PROGRESS, progress: { model, received, total } };
+    self.postMessage(news);
+  };
+}
+
+function release(id: string): void {
+  void models
+    .get(id)
+    ?.model.then((model) => model.dispose())
+    .catch(() => undefined);
+  models.delete(id);
+}
+
+/** This file lies in the site's `assets/`; the worker's own address is the script that imports it. */
 function siteUrl(): string {
-  return new URL("..", self.location.href).href;
+  return new URL("..", import.meta.url).href;
 }
 
 function stateOf(model: Model): ModelState {
-  const { runtime, threads, rejected, timings, report, memory } = model;
-  return { runtime, threads, rejected, timings, report, memory };
+  const { runtime, threads, rejected, timings, memory } = model;
+  return { runtime, threads, rejected, timings, memory };
 }
 
 const handlers: {
   [K in RequestKind]: (argument: Requests[K]["argument"]) => Promise<Requests[K]["result"]>;
 } = {
   async prepare({ spec }) {
-    return stateOf(await modelOf(spec));
+    const model = await modelOf(spec);
+    return { ...stateOf(model), description: model.description };
   },
-  async classify({ spec, image, count }) {
+  async classify({ spec, image, key, last, count }) {
     try {
       const model = await modelOf(spec);
-      const predictions = await model.classify(image, count);
+      if (decoded?.key !== key) {
+        decoded = undefined;
+        decoded = { key, pixels: await pixelsOf(image) };
+      }
+      const predictions = await model.classify(decoded.pixels, count);
       return { predictions, state: stateOf(model) };
     } finally {
-      image.close();
+      if (last) decoded = undefined;
+      if (!(image instanceof Blob)) image.close();
     }
+  },
+  async retain({ ids }) {
+    for (const id of [...models.keys()]) if (!ids.includes(id)) release(id);
+    return null;
   },
   async time({ spec }) {
     return (await modelOf(spec)).time();
@@ -95,6 +147,11 @@ async function answer({ id, kind, argument }: Request): Promise<Response> {
 }
 
 self.addEventListener("message", ({ data }: MessageEvent<Request>) => {
+  if (data.kind === "retain") {
+    // At once: what is no longer wanted need not be loaded to its end.
+    const { ids } = data.argument as Requests["retain"]["argument"];
+    for (const [id, { abort }] of models) if (!ids.includes(id)) abort.abort();
+  }
   const next = queue.then(async () => self.postMessage(await answer(data)));
   // An answer that cannot be sent ends this worker on the page's side, which starts another.
   queue = next.catch(reportError);

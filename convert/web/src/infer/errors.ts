@@ -1,8 +1,10 @@
 /** What went wrong, for pages that show their own text; the message is for developers. */
 export type ErrorCode =
+  | "cancelled"
   | "not_found"
   | "truncated"
   | "not_a_model"
+  | "not_described"
   | "wrong_task"
   | "no_runtime"
   | "runtime_failed"

@@ -10,41 +10,47 @@
  *
  * @module
  */
+import { type ImageSource, pixelsOf } from "./decode";
+import type { Description } from "./description";
 import { InferError, reasonOf } from "./errors";
-import { formatOfUrl, type ModelFiles, readLabels, readModel, readReport, type Report } from "./files";
+import { type FetchOptions, formatOfUrl, type ModelFiles, readModel, type Source } from "./files";
+import { fitted, type Preprocessing } from "./geometry";
 import { openLiteRt } from "./litert";
-import { fitted, type Pixels, preprocess, type Preprocessing } from "./preprocess";
+import { preprocess } from "./preprocess";
 import {
   defaultThreads,
   type Format,
   formatOf,
+  type Outputs,
   RUNTIMES,
   type RuntimeName,
   type Session,
   type SessionOptions,
   unsuitable,
 } from "./runtimes";
+import { best, classification, type Prediction } from "./tasks/classify";
+import type { Task } from "./tasks/task";
 import { openTfjs } from "./tfjs";
 
+export { BITMAP_OPTIONS, type ImageSource, pixelsOf } from "./decode";
+export type { Description } from "./description";
 export { type ErrorCode, InferError } from "./errors";
-export type { Report } from "./files";
-export { fitted, type Pixels, preprocess, type Preprocessing } from "./preprocess";
-export { type Format, formatOf, RUNTIMES, type RuntimeName, unsuitable } from "./runtimes";
+export type { FetchOptions, Source } from "./files";
+export { fitted, type Preprocessing } from "./geometry";
+export { type Pixels, preprocess } from "./preprocess";
+export { type Format, formatOf, type Outputs, RUNTIMES, type RuntimeName, unsuitable } from "./runtimes";
+export { best, type Prediction } from "./tasks/classify";
 
-export interface LoadOptions {
+/** Every task that this version can read, by its name in descriptions. */
+const TASKS: ReadonlyMap<string, Task<unknown>> = new Map([[classification.name, classification]]);
+
+export interface LoadOptions extends FetchOptions {
   /** `"auto"`, the default, takes the first runtime that works; a name takes that one or fails. */
   runtime?: RuntimeName | "auto";
   /** Folder with the runtimes' WebAssembly files (`litert/`, `tfjs/`). */
   assets?: string;
   /** WebAssembly threads; by default up to four where the page is cross-origin isolated. */
   threads?: number;
-}
-
-/** One class of a prediction. */
-export interface Prediction {
-  index: number;
-  label: string;
-  probability: number;
 }
 
 /** A runtime that was passed over or failed, and why. */
@@ -65,13 +71,10 @@ export interface Timings {
   inference: number;
 }
 
-/** Addresses of one model in one or both formats. */
-export type Source = string | Partial<Record<Format, string>>;
-
 /** A loaded model; made by `load`. */
 export class Model {
-  readonly report: Report;
-  readonly labels: readonly string[];
+  /** What the file says of itself. */
+  readonly description: Description;
   /** The runtimes tried before the one that runs. */
   readonly rejected: readonly Rejection[];
   readonly timings: Timings;
@@ -80,21 +83,23 @@ export class Model {
 
   constructor(
     session: Session,
-    report: Report,
-    labels: readonly string[],
+    description: Description,
     rejected: readonly Rejection[],
     timings: Timings,
   ) {
     this.session = session;
-    this.preprocessing = fitted(report.preprocessing, report.size);
-    this.report = report;
-    this.labels = labels;
+    this.preprocessing = fitted(description.preprocessing, description.size);
+    this.description = description;
     this.rejected = rejected;
     this.timings = timings;
   }
 
   get runtime(): RuntimeName {
     return this.session.runtime;
+  }
+
+  get labels(): readonly string[] {
+    return this.description.class_names;
   }
 
   /** WebAssembly threads; 0 on a graphics processor. */
@@ -108,34 +113,37 @@ export class Model {
   }
 
   /**
-   * All classes' probabilities for an image.
+   * Every output for an image, by name.
    *
    * @throws InferError `not_an_image`, `runtime_failed`.
    */
-  async probabilities(image: ImageBitmap | Blob | Pixels): Promise<Float32Array> {
+  async run(image: ImageSource): Promise<Outputs> {
     const start = performance.now();
-    const input = preprocess(await pixelsOf(image), this.preprocessing, this.report.size);
+    const input = preprocess(await pixelsOf(image), this.preprocessing, this.description.size);
     const middle = performance.now();
-    const output = await this.session.run(input);
+    const outputs = await this.session.run(input);
     this.timings.preprocess = middle - start;
     this.timings.inference = performance.now() - middle;
-    if (!output.every(Number.isFinite)) {
+    if (!Object.values(outputs).every((values) => values.every(Number.isFinite))) {
       throw new InferError("runtime_failed", "the output is not a number");
     }
-    return output;
+    return outputs;
+  }
+
+  /** All classes' probabilities for an image. */
+  async probabilities(image: ImageSource): Promise<Float32Array> {
+    return classification.decode(await this.run(image), this.description);
   }
 
   /** The `count` most probable classes, the best first. */
-  async classify(image: ImageBitmap | Blob | Pixels, count = 5): Promise<Prediction[]> {
+  async classify(image: ImageSource, count = 5): Promise<Prediction[]> {
     return best(await this.probabilities(image), this.labels, count);
   }
 
   /** Runs the model once on zeros and returns the milliseconds that it took. */
   async time(): Promise<number> {
-    const [height, width] = this.report.size;
-    const input = new Float32Array(height * width * 3);
     const start = performance.now();
-    await this.session.run(input);
+    await this.session.run(zeros(this.description));
     return performance.now() - start;
   }
 
@@ -145,67 +153,27 @@ export class Model {
   }
 }
 
-/** The `count` largest probabilities with their names, the largest first. */
-export function best(
-  probabilities: Float32Array,
-  labels: readonly string[],
-  count: number,
-): Prediction[] {
-  return Array.from(probabilities, (probability, index) => ({
-    index,
-    label: labels[index] ?? String(index),
-    probability,
-  }))
-    .sort((a, b) => b.probability - a.probability)
-    .slice(0, count);
+function zeros({ size: [height, width] }: Description): Float32Array {
+  return new Float32Array(height * width * 3);
 }
 
-async function pixelsOf(image: ImageBitmap | Blob | Pixels): Promise<Pixels> {
-  if ("data" in image) return image;
-  if (image instanceof Blob) return decode(image);
-  const canvas = new OffscreenCanvas(image.width, image.height);
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  if (!context) throw new InferError("not_an_image", "The image is too large for a canvas.");
-  context.drawImage(image, 0, 0);
-  return context.getImageData(0, 0, image.width, image.height);
+function taskOf(description: Description): Task<unknown> {
+  const task = TASKS.get(description.task);
+  if (task) return task;
+  const known = [...TASKS.keys()].join(", ");
+  throw new InferError("wrong_task", `it must be one of: ${known}. Received: ${description.task}.`);
 }
 
-async function decode(blob: Blob): Promise<Pixels> {
-  let bitmap: ImageBitmap;
-  try {
-    bitmap = await createImageBitmap(blob, BITMAP_OPTIONS);
-  } catch (error) {
-    throw new InferError("not_an_image", reasonOf(error));
-  }
-  try {
-    return await pixelsOf(bitmap);
-  } finally {
-    bitmap.close();
-  }
-}
-
-/** Decoding that the evaluation pipeline shares: upright, and no colour profile applied. */
-export const BITMAP_OPTIONS: ImageBitmapOptions = {
-  imageOrientation: "from-image",
-  colorSpaceConversion: "none",
-};
-
-/** Runs the model once and checks that it is the classifier that its report describes. */
-async function firstRun(session: Session, report: Report): Promise<number> {
-  const [height, width] = report.size;
+/** Runs the model once and checks that it is what its description says. */
+async function firstRun(session: Session, description: Description): Promise<number> {
+  const [height, width] = description.size;
   const wanted = `1x${height}x${width}x3`;
   const received = session.inputShape.join("x");
   if (received !== wanted) {
     throw new InferError("wrong_task", `the input must be ${wanted}. Received: ${received}.`);
   }
   const start = performance.now();
-  const output = await session.run(new Float32Array(height * width * 3));
-  if (output.length !== report.num_classes) {
-    throw new InferError(
-      "wrong_task",
-      `the output must be ${report.num_classes} probabilities. Received: ${output.length} values.`,
-    );
-  }
+  taskOf(description).check(await session.run(zeros(description)), description);
   return performance.now() - start;
 }
 
@@ -215,52 +183,60 @@ function open(files: ModelFiles, runtime: RuntimeName, options: SessionOptions):
   return openLiteRt(files.bytes, processor as "wasm" | "webgpu", options);
 }
 
-/** Why the automatic choice passes over a runtime for this model, or null. */
-async function obstacleFor(runtime: RuntimeName, report: Report): Promise<string | null> {
-  if (runtime === "litert-webgpu" && report.precision.startsWith("int8")) {
-    return "an int8 model is made for WebAssembly";
+/** The model's files by format, each read when it is first needed, and once. */
+function readers(source: Source, options: FetchOptions): Map<Format, () => Promise<ModelFiles>> {
+  const found = new Map<Format, () => Promise<ModelFiles>>();
+  const add = (format: Format, one: string | Blob) => {
+    let files: Promise<ModelFiles> | undefined;
+    found.set(format, () => (files ??= readModel(one, options)));
+  };
+  if (source instanceof Blob) add("tflite", source);
+  else {
+    for (const url of typeof source === "string" ? [source] : Object.values(source)) {
+      const absolute = new URL(url, globalThis.location?.href).href;
+      add(formatOfUrl(absolute), absolute);
+    }
   }
-  return unsuitable(runtime);
+  return found;
 }
 
 /**
- * Loads a model with its report and class names, which lie beside it.
+ * Loads a model. Its class names and how images are prepared for it stand in its file.
  *
- * @param source Address of a `.tflite` file or of a TensorFlow.js `model.json`, or both of them.
- * @throws InferError `not_found`, `truncated`, `not_a_model`, `wrong_task`, `no_runtime`.
+ * @param source Address of a `.tflite` file or of a TensorFlow.js `model.json`, both of them, or a
+ *   `.tflite` file that a person has chosen.
+ * @throws InferError `not_found`, `truncated`, `not_a_model`, `not_described`, `wrong_task`,
+ *   `no_runtime`, `cancelled`.
  */
 export async function load(source: Source, options: LoadOptions = {}): Promise<Model> {
-  const base = globalThis.location?.href;
-  const urls = new Map<Format, string>();
-  for (const url of typeof source === "string" ? [source] : Object.values(source)) {
-    const absolute = new URL(url, base).href;
-    urls.set(formatOfUrl(absolute), absolute);
-  }
+  const formats = readers(source, options);
   const { runtime = "auto", threads = defaultThreads() } = options;
-  const assets = new URL(options.assets ?? "runtimes/", base).href;
+  const assets = new URL(options.assets ?? "runtimes/", globalThis.location?.href).href;
   const rejected: Rejection[] = [];
-  const candidates = runtime === "auto" ? RUNTIMES : [runtime];
-  for (const candidate of candidates) {
-    const url = urls.get(formatOf(candidate));
-    if (!url) {
-      rejected.push({ runtime: candidate, reason: "this model has no file for it" });
+  for (const candidate of runtime === "auto" ? RUNTIMES : [runtime]) {
+    const read = formats.get(formatOf(candidate));
+    let reason = read ? null : "this model has no file for it";
+    if (!reason && runtime === "auto") reason = await unsuitable(candidate);
+    if (!read || reason) {
+      rejected.push({ runtime: candidate, reason: reason! });
       continue;
     }
     const start = performance.now();
-    const report = await readReport(url);
-    const obstacle = runtime === "auto" ? await obstacleFor(candidate, report) : null;
-    if (obstacle) {
-      rejected.push({ runtime: candidate, reason: obstacle });
+    const files = await read();
+    const { description } = files;
+    taskOf(description);
+    if (runtime === "auto" && candidate === "litert-webgpu" && description.precision.startsWith("int8")) {
+      rejected.push({ runtime: candidate, reason: "an int8 model is made for WebAssembly" });
       continue;
     }
-    const labels = await readLabels(url, report.num_classes);
-    const files = await readModel(url, report);
+    let session: Session | undefined;
     try {
-      const session = await open(files, candidate, { assets, threads });
+      session = await open(files, candidate, { assets, threads });
       const timings = { load: performance.now() - start, firstRun: 0, preprocess: 0, inference: 0 };
-      timings.firstRun = await firstRun(session, report);
-      return new Model(session, report, labels, rejected, timings);
+      timings.firstRun = await firstRun(session, description);
+      return new Model(session, description, rejected, timings);
     } catch (error) {
+      session?.dispose();
       if (error instanceof InferError && error.code !== "runtime_failed") throw error;
       rejected.push({ runtime: candidate, reason: reasonOf(error) });
     }

@@ -90,20 +90,15 @@ export async function openLiteRt(
   }
   const inputs = model.getInputDetails();
   const outputs = model.getOutputDetails();
-  if (inputs.length !== 1 || outputs.length !== 1) {
+  const types = [...inputs, ...outputs].map(({ dtype }) => dtype);
+  const [type, ...rest] = types;
+  const isTaken = inputs.length === 1 && (type === "float32" || type === "uint8");
+  if (!isTaken || !rest.every((dtype) => dtype === "float32")) {
     model.delete();
     throw new InferError(
       "wrong_task",
-      `a classifier has one input and one output. Received: ${inputs.length}, ${outputs.length}.`,
-    );
-  }
-  const { dtype } = inputs[0]!;
-  if ((dtype !== "float32" && dtype !== "uint8") || outputs[0]!.dtype !== "float32") {
-    model.delete();
-    throw new InferError(
-      "wrong_task",
-      "the input must be float32 or uint8, the output float32. " +
-        `Received: ${dtype}, ${outputs[0]!.dtype}.`,
+      "there must be one input of float32 or uint8, and outputs of float32. " +
+        `Received: ${inputs.length} of ${types.join(", ")}.`,
     );
   }
   const inputShape = [...inputs[0]!.shape];
@@ -113,15 +108,18 @@ export async function openLiteRt(
     inputShape,
     async run(input) {
       if (lost) throw new InferError("runtime_failed", lost);
-      const values = dtype === "uint8" ? Uint8Array.from(input, Math.round) : input;
+      const values = type === "uint8" ? Uint8Array.from(input, Math.round) : input;
       const host = new core.Tensor(values, inputShape);
       const tensor = accelerator === "webgpu" ? await host.moveTo("webgpu") : host;
       try {
-        const [result] = await model.run(tensor);
-        const read = accelerator === "webgpu" ? await result!.moveTo("wasm") : result!;
-        const output = Float32Array.from(read.toTypedArray());
-        read.delete();
-        return output;
+        const results = await model.run(tensor);
+        const found: Record<string, Float32Array> = {};
+        for (const [index, result] of results.entries()) {
+          const read = accelerator === "webgpu" ? await result.moveTo("wasm") : result;
+          found[outputs[index]!.name] = Float32Array.from(read.toTypedArray());
+          read.delete();
+        }
+        return found;
       } catch (error) {
         throw new InferError("runtime_failed", lost ?? reasonOf(error));
       } finally {

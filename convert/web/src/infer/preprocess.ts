@@ -5,14 +5,7 @@
  * the next, so none of it is used: the samples are those of `tf.image.resize` without antialiasing.
  */
 
-/** How an image becomes a model's input; written into every report by the exporter. */
-export interface Preprocessing {
-  /** Length in pixels of the image's shorter side after the resize. */
-  short_side: number;
-  /** Side in pixels of the square cut from the centre. */
-  crop_size: number;
-  interpolation: "bilinear" | "bicubic";
-}
+import { cropOffset, type Preprocessing, resizedSize, roundHalfEven, type Size } from "./geometry";
 
 /** Decoded pixels, four bytes each: what `ImageData` holds. */
 export interface Pixels {
@@ -26,22 +19,6 @@ interface AxisSamples {
   taps: number;
   index: Int32Array;
   weight: Float32Array;
-}
-
-/** The nearest whole number; halves go to the even neighbour, as in C's `lrintf`. */
-function roundHalfEven(value: number): number {
-  const floor = Math.floor(value);
-  if (value - floor !== 0.5) return Math.round(value);
-  return floor % 2 === 0 ? floor : floor + 1;
-}
-
-/** Height and width after the shorter side is resized to `shortSide`; the longer one is floored. */
-export function resizedSize(height: number, width: number, shortSide: number): [number, number] {
-  const shorter = Math.min(height, width);
-  return [
-    Math.floor((height * shortSide) / shorter),
-    Math.floor((width * shortSide) / shorter),
-  ];
 }
 
 function linearSamples(size: number, resized: number, start: number, count: number): AxisSamples {
@@ -94,42 +71,26 @@ function cubicSamples(size: number, resized: number, start: number, count: numbe
 }
 
 /**
- * The preprocessing for an input of this size, where the model was exported at another one than its
- * crop: the same part of the image, at the other resolution.
- */
-export function fitted(preprocessing: Preprocessing, size: readonly [number, number]): Preprocessing {
-  const side = Math.max(...size);
-  const { short_side: shortSide, crop_size: crop } = preprocessing;
-  if (side === crop) return preprocessing;
-  const scaled = Math.max(side, roundHalfEven((shortSide * side) / crop));
-  return { ...preprocessing, short_side: scaled, crop_size: side };
-}
-
-/**
  * Resizes the shorter side, cuts the centre and drops alpha.
  *
  * @param pixels Decoded image of any size.
- * @param preprocessing The model's own; `crop_size` at most `short_side`.
+ * @param preprocessing The model's own, for this size; see `fitted`.
  * @param size Height and width of the cut; the square of `crop_size` by default.
  * @returns RGB, 0..255, row by row: `height * width * 3` numbers.
  */
 export function preprocess(
   pixels: Pixels,
   preprocessing: Preprocessing,
-  size: readonly [number, number] = [preprocessing.crop_size, preprocessing.crop_size],
+  size: Size = [preprocessing.crop_size, preprocessing.crop_size],
 ): Float32Array {
   const [height, width] = size;
   const { data } = pixels;
-  const [resizedHeight, resizedWidth] = resizedSize(
-    pixels.height,
-    pixels.width,
-    preprocessing.short_side,
-  );
+  const whole: Size = [pixels.height, pixels.width];
+  const resized = resizedSize(whole, preprocessing.short_side, size);
   const samples = preprocessing.interpolation === "bicubic" ? cubicSamples : linearSamples;
-  const top = Math.floor((resizedHeight - height) / 2);
-  const left = Math.floor((resizedWidth - width) / 2);
-  const rows = samples(pixels.height, resizedHeight, top, height);
-  const columns = samples(pixels.width, resizedWidth, left, width);
+  const [top, left] = cropOffset(resized, size);
+  const rows = samples(pixels.height, resized[0], top, height);
+  const columns = samples(pixels.width, resized[1], left, width);
   const output = new Float32Array(height * width * 3);
   const taps = rows.taps;
   let at = 0;

@@ -30,14 +30,17 @@ export function formatOf(runtime: RuntimeName): Format {
   return runtime.startsWith("litert") ? "tflite" : "tfjs";
 }
 
+/** A model's outputs for one image, flattened, by name. */
+export type Outputs = Readonly<Record<string, Float32Array>>;
+
 /** A compiled model inside one runtime. */
 export interface Session {
   readonly runtime: RuntimeName;
   /** Threads of the WebAssembly build; 0 where a graphics processor computes. */
   readonly threads: number;
   readonly inputShape: readonly number[];
-  /** Computes the flattened output for one input. */
-  run(input: Float32Array): Promise<Float32Array>;
+  /** Computes every output for one input. */
+  run(input: Float32Array): Promise<Outputs>;
   /** Bytes that the runtime holds now, for all its models. */
   memory(): number;
   dispose(): void;

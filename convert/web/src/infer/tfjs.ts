@@ -12,6 +12,8 @@ export interface ModelJson {
   modelTopology: object;
   weightsManifest: { paths: string[]; weights: WeightSpec[] }[];
   signature?: object;
+  /** What the exporter wrote beside the graph. */
+  userDefinedMetadata?: Record<string, unknown>;
 }
 
 interface WeightSpec {
@@ -59,6 +61,11 @@ async function useBackend(backend: Backend, options: SessionOptions): Promise<[C
   return [tf, backend === "wasm" ? Math.max(1, threads()) : 0];
 }
 
+function isContextLost(tf: Core): boolean {
+  const { gpgpu } = tf.backend() as { gpgpu?: { gl: WebGLRenderingContext } };
+  return gpgpu?.gl.isContextLost() ?? false;
+}
+
 /** Compiles a graph model whose files were read already. */
 export async function openTfjs(
   json: ModelJson,
@@ -82,19 +89,17 @@ export async function openTfjs(
   void device?.lost.then((info) => {
     lost = info.message || "the graphics device was lost";
   });
-  if (model.inputs.length !== 1 || model.outputs.length !== 1) {
-    const counts = `${model.inputs.length}, ${model.outputs.length}`;
+  if (model.inputs.length !== 1) {
+    const count = model.inputs.length;
     model.dispose();
-    throw new InferError(
-      "wrong_task",
-      `a classifier has one input and one output. Received: ${counts}.`,
-    );
+    throw new InferError("wrong_task", `there must be one input. Received: ${count}.`);
   }
   // A batch of any size is fed one image.
   const inputShape = (model.inputs[0]!.shape ?? []).map((length, axis) =>
     axis === 0 && !(length > 0) ? 1 : length,
   );
   const inputName = model.inputs[0]!.name;
+  const outputNames = model.outputs.map(({ name }) => name);
   return {
     runtime: `tfjs-${backend}`,
     threads,
@@ -103,15 +108,20 @@ export async function openTfjs(
       if (lost) throw new InferError("runtime_failed", lost);
       if (tf.getBackend() !== backend) await tf.setBackend(backend);
       const tensor = tf.tensor(input, inputShape);
-      let output: Tensor | undefined;
+      let outputs: Tensor[] = [];
       try {
-        output = model.execute({ [inputName]: tensor }, model.outputs[0]!.name) as Tensor;
-        return Float32Array.from(await output.data());
+        outputs = [model.execute({ [inputName]: tensor }, outputNames)].flat();
+        const values = await Promise.all(outputs.map((output) => output.data()));
+        // A lost WebGL context computes zeros without a word.
+        if (isContextLost(tf)) throw new Error("the graphics context was lost");
+        return Object.fromEntries(
+          values.map((value, index) => [outputNames[index]!, Float32Array.from(value)]),
+        );
       } catch (error) {
         throw new InferError("runtime_failed", lost ?? reasonOf(error));
       } finally {
         tensor.dispose();
-        output?.dispose();
+        for (const output of outputs) output.dispose();
       }
     },
     memory() {

@@ -1,0 +1,5 @@
+/** Vite's own imports that are used here. */
+declare module "*?worker&url" {
+  const url: string;
+  export default url;
+}

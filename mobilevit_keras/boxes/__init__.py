@@ -1,0 +1,19 @@
+"""What is done with boxes: anchors, coding, matching, suppression. Arrays in, arrays out."""
+
+from mobilevit_keras.boxes.anchors import ASPECT_RATIOS, num_anchors, ssd_anchors
+from mobilevit_keras.boxes.coding import decode_boxes, encode_boxes, to_pixels
+from mobilevit_keras.boxes.matching import BACKGROUND, PADDING, match_anchors
+from mobilevit_keras.boxes.suppression import suppress
+
+__all__ = [
+    "ASPECT_RATIOS",
+    "BACKGROUND",
+    "PADDING",
+    "decode_boxes",
+    "encode_boxes",
+    "match_anchors",
+    "num_anchors",
+    "ssd_anchors",
+    "suppress",
+    "to_pixels",
+]

@@ -1,1 +1,0 @@
-"""Builders of the data sets that come with the package."""

@@ -1,0 +1,345 @@
+"""From the bytes of an image file to upright RGB, as graph code.
+
+JPEG and PNG are decoded by TensorFlow, all other formats by Pillow, which is slower; of several
+frames or pages the first one is taken. The format is read from the content, never from a file's
+name. Grey, palette, RGBA and CMYK images become RGB; alpha is dropped. The orientation that EXIF
+data say is applied everywhere, training included, because browsers apply it before a page sees the
+pixels. Images of more than 178,956,970 pixels, at which Pillow too takes them for an attack, are
+not decoded as a whole.
+"""
+
+import functools
+import importlib
+import io
+import struct
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from mobilevit_keras.data.geometry import cut
+
+MAX_PIXELS = 178_956_970
+
+# What Pillow and browsers use; the decoder's default is off by up to 19 levels and no faster.
+_DCT = "INTEGER_ACCURATE"
+
+# Formats as Pillow calls them. Those that it leaves to a plug-in stand with the package to install.
+_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "AVIF", "TIFF", "JPEG2000", "PPM", "MPO")
+_PLUGINS = {"HEIF": ("pillow_heif", "pillow-heif", (".heic", ".heif", ".hif"))}
+# Pillow may be built without these.
+_OPTIONAL = (".webp", ".avif", ".avifs", ".jp2", ".tif", ".tiff")
+
+_ORIENTATION_TAG = 0x0112
+_SHORT = 3
+# EXIF data usually come first. They may also stand behind XMP data, or behind a colour profile or
+# Photoshop's notes that fill the bytes that are searched (so large that they take several segments,
+# or of a length whose high byte says so). `\C` is any byte, where `.` would be a UTF-8 character.
+_JPEG_HEAD = 4096
+_MAY_HAVE_EXIF = (
+    rb"\C*(?:Exif\x00\x00|http://ns\.adobe\.com/|ICC_PROFILE\x00\x01[\x02-\x7f]"
+    rb"|[\x0e-\x7f]\C(?:ICC_PROFILE|Photoshop 3\.0)\x00)\C*"
+)
+# Up to here a PNG is searched for a word, beyond it is walked through chunk by chunk.
+_SMALL_PNG = 4096
+
+
+@functools.cache
+def _readable_formats() -> tuple[str, ...]:
+    """The formats that Pillow can read here, plug-ins included."""
+    from PIL import Image
+
+    Image.init()
+    for module, _, _ in _PLUGINS.values():
+        try:
+            importlib.import_module(module).register_heif_opener()
+        except ImportError:
+            continue
+    return tuple(name for name in (*_FORMATS, *_PLUGINS) if name in Image.OPEN)
+
+
+def image_extensions() -> tuple[str, ...]:
+    """The extensions, in small letters, of the files that can be read here."""
+    from PIL import Image, features
+
+    formats = _readable_formats()
+    found = {end for end, name in Image.registered_extensions().items() if name in formats}
+    # Pillow knows these formats even where it was built without their libraries.
+    for feature, ends in (("webp", (".webp",)), ("avif", (".avif", ".avifs"))):
+        if not features.check(feature):
+            found -= set(ends)
+    return tuple(sorted(found))
+
+
+def missing_reader(extension: str) -> str:
+    """Says in a few words why files of an extension cannot be read here."""
+    for _, package, ends in _PLUGINS.values():
+        if extension in ends:
+            return f"install {package}"
+    if extension in _OPTIONAL:
+        return "this build of Pillow cannot read it"
+    return "no image"
+
+
+def _is_jpeg(contents: tf.Tensor) -> tf.Tensor:
+    return tf.strings.substr(contents, 0, 3) == b"\xff\xd8\xff"
+
+
+def _is_png(contents: tf.Tensor) -> tf.Tensor:
+    return tf.strings.substr(contents, 0, 8) == b"\x89PNG\r\n\x1a\n"
+
+
+def _is_bare_jpeg(contents: tf.Tensor) -> tf.Tensor:
+    """Whether a JPEG's first bytes tell that it has no EXIF data, as those of most do.
+
+    One pattern, because every operation counts here. Walking through the segments takes Python
+    code, which only one thread runs at a time.
+    """
+    head = tf.strings.substr(contents, 0, _JPEG_HEAD)
+    return ~tf.strings.regex_full_match(head, _MAY_HAVE_EXIF)
+
+
+def _is_bare_png(contents: tf.Tensor) -> tf.Tensor:
+    """Whether a PNG is small enough to be searched, and has no EXIF data."""
+    small = tf.strings.length(contents) <= _SMALL_PNG
+    head = tf.strings.substr(contents, 0, _SMALL_PNG)
+    return small & ~tf.strings.regex_full_match(head, rb"\C*eXIf\C*")
+
+
+def _orientation(contents: tf.Tensor, is_bare: tf.Tensor) -> tf.Tensor:
+    """Returns the EXIF orientation of a JPEG or PNG, 1 to 8; 1, upright, where there is none.
+
+    Other formats are turned by whoever decodes them.
+
+    Args:
+        contents: The bytes of the image.
+        is_bare: Whether it is known to have no EXIF data.
+    """
+    return tf.cond(
+        is_bare,
+        lambda: 1,
+        lambda: tf.ensure_shape(
+            tf.numpy_function(_stored_orientation, [contents], tf.int32, stateful=False), ()
+        ),
+    )
+
+
+def _stored_orientation(contents: bytes | np.ndarray) -> np.int32:
+    contents = contents if isinstance(contents, bytes) else contents.item()
+    if contents.startswith(b"\xff\xd8"):
+        return np.int32(_orientation_of_exif(_exif_of_jpeg(contents)))
+    if contents.startswith(b"\x89PNG"):
+        return np.int32(_orientation_of_exif(_exif_of_png(contents)))
+    return np.int32(1)
+
+
+def _exif_of_jpeg(contents: bytes) -> bytes:
+    """The EXIF data of a JPEG, wherever they stand before the pixels; none are no bytes."""
+    place = 2
+    while place + 4 <= len(contents) and contents[place] == 0xFF:
+        marker = contents[place + 1]
+        if marker == 0xFF:  # a fill byte
+            place += 1
+            continue
+        if marker == 0xDA:  # the pixels begin
+            break
+        if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # marks without content
+            place += 2
+            continue
+        (length,) = struct.unpack_from(">H", contents, place + 2)
+        segment = contents[place + 4 : place + 2 + length]
+        if marker == 0xE1 and segment.startswith(b"Exif\0\0"):
+            return segment[6:]
+        place += 2 + length
+    return b""
+
+
+def _exif_of_png(contents: bytes) -> bytes:
+    """The content of a PNG's eXIf chunk, if it has one."""
+    place = 8
+    while place + 8 <= len(contents):
+        length, kind = struct.unpack_from(">I4s", contents, place)
+        if kind == b"eXIf":
+            return contents[place + 8 : place + 8 + length]
+        place += 12 + length
+    return b""
+
+
+def _orientation_of_exif(exif: bytes) -> int:
+    """The orientation in the first directory of EXIF data; 1 where they hold none that is known."""
+    exif = exif.removeprefix(b"Exif\0\0")
+    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
+    if order is None or len(exif) < 8:
+        return 1
+    (place,) = struct.unpack_from(order + "I", exif, 4)
+    if place + 2 > len(exif):
+        return 1
+    (count,) = struct.unpack_from(order + "H", exif, place)
+    for entry in range(place + 2, min(place + 2 + 12 * count, len(exif) - 11), 12):
+        tag, kind, _, value = struct.unpack_from(order + "HHIH", exif, entry)
+        if tag == _ORIENTATION_TAG and kind == _SHORT:
+            return value if 1 <= value <= 8 else 1
+    return 1
+
+
+def _upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    """Applies an EXIF orientation: values from 5 swap the axes, then each axis may be reversed."""
+    image = tf.transpose(image, tf.where(orientation >= 5, [1, 0, 2], [0, 1, 2]))
+    flip_y = tf.reduce_any(orientation == [3, 4, 7, 8])
+    flip_x = tf.reduce_any(orientation == [2, 3, 6, 7])
+    return tf.raw_ops.Reverse(tensor=image, dims=tf.stack([flip_y, flip_x, False]))
+
+
+def _decode_with_pillow(contents: bytes | np.ndarray) -> np.ndarray:
+    from PIL import Image, ImageOps
+
+    # Outside of a graph TensorFlow passes a string as an array without dimensions.
+    contents = contents if isinstance(contents, bytes) else contents.item()
+    try:
+        with Image.open(io.BytesIO(contents), formats=_readable_formats()) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(_too_large(image.width, image.height))
+            if image.mode.startswith("I;16"):
+                # Pillow would cut bright values off and keep dark ones; TensorFlow takes the high
+                # byte.
+                deep = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+                deep.info["exif"] = image.getexif().tobytes()
+                image = deep
+            elif image.mode in ("I", "F"):
+                raise ValueError(f"its pixels are {image.mode}, numbers without a range")
+            # Of XMP data, which Pillow would look into as well, browsers take no orientation.
+            for key in ("xmp", "XML:com.adobe.xmp"):
+                image.info.pop(key, None)
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except Exception as error:  # Pillow's readers raise of every kind on damaged files.
+        raise ValueError(f"Pillow cannot read the image: {error}") from error
+
+
+def _too_large(width: int, height: int) -> str:
+    return (
+        f"{width} x {height} are {width * height / 1e6:.0f} megapixels, and at most "
+        f"{MAX_PIXELS / 1e6:.0f} are decoded"
+    )
+
+
+def why_unreadable(contents: bytes) -> str:
+    """Says in a few words why an image cannot be read; empty where there is nothing special."""
+    from PIL import Image
+
+    brands = (b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1")
+    if contents[4:8] == b"ftyp" and contents[8:12] in brands and "HEIF" not in _readable_formats():
+        return "a HEIC file: install pillow-heif"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(contents), formats=_readable_formats()) as image:
+                size = image.size
+    except Image.DecompressionBombError:
+        return f"more than the {MAX_PIXELS / 1e6:.0f} megapixels that are decoded at most"
+    except Exception:  # Pillow's readers raise of every kind on damaged files.
+        return ""
+    return _too_large(*size) if size[0] * size[1] > MAX_PIXELS else ""
+
+
+def _within_limit(shape: tf.Tensor) -> tf.Operation:
+    """Refuses an image by its height and width, before memory is taken for its pixels."""
+    pixels = tf.reduce_prod(tf.cast(shape, tf.int64))
+    # The bare operation: the usual one adds a branch to the graph of every image.
+    return tf.raw_ops.Assert(
+        condition=pixels <= MAX_PIXELS, data=["An image has too many pixels:", pixels]
+    )
+
+
+def decode_image(contents: tf.Tensor) -> tf.Tensor:
+    """Decodes an image, upright and in RGB.
+
+    Args:
+        contents: Scalar string, the bytes of an image file: JPEG, PNG, or another format that
+            Pillow reads here, such as WebP, TIFF, BMP, GIF.
+
+    Returns:
+        uint8 of shape `(H, W, 3)`.
+
+    Raises:
+        tf.errors.OpError: When run on bytes that are no image, or one cut short, or one of too many
+            pixels. (Outside of a graph a ValueError, for the formats that Pillow reads.)
+    """
+    is_jpeg, is_png = _is_jpeg(contents), _is_png(contents)
+
+    def decode_with_pillow():
+        # TensorFlow's BMP decoder leaves palettes out, and its GIF decoder reads every frame.
+        return tf.numpy_function(_decode_with_pillow, [contents], tf.uint8, stateful=False)
+
+    def decode_jpeg():
+        with tf.control_dependencies([_within_limit(tf.io.extract_jpeg_shape(contents)[:2])]):
+            return tf.io.decode_jpeg(contents, channels=3, dct_method=_DCT)
+
+    def decode_png():
+        # Width and height follow the signature and the first chunk's length and name.
+        shape = tf.strings.substr(contents, 16, 8)
+        shape = tf.io.decode_raw(shape, tf.int32, little_endian=False)
+        with tf.control_dependencies([_within_limit(shape)]):
+            return tf.io.decode_png(contents, channels=3)
+
+    decoder = tf.cast(is_jpeg, tf.int32) + 2 * tf.cast(is_png, tf.int32)
+    image = tf.switch_case(decoder, [decode_with_pillow, decode_jpeg, decode_png])
+    image = tf.ensure_shape(image, (None, None, 3))
+    is_bare = tf.cond(
+        is_jpeg, lambda: _is_bare_jpeg(contents), lambda: ~is_png | _is_bare_png(contents)
+    )
+    return _upright(image, _orientation(contents, is_bare))
+
+
+def decode_window(
+    contents: tf.Tensor, window: Callable[[tf.Tensor], tf.Tensor], size: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes a window of an image that is going to be resized.
+
+    Upright JPEGs are decoded by the fused operation, which skips the lines and columns outside of
+    the window, and so takes little memory for the largest of them. Where the window is at least
+    twice (4, 8 times) the target in both directions, the decoder also halves the picture (to a
+    quarter, an eighth) inside its cosine transform: that is cheaper, and closer to an area average
+    than bilinear sampling alone would be.
+
+    Args:
+        contents: Scalar string, the bytes of the image.
+        window: Takes an image's shape (height and width, int32), returns int32
+            `(top, left, height, width)`.
+        size: Height and width that the window will be resized to, int32.
+
+    Returns:
+        uint8 `(h, w, 3)`, the window's pixels, perhaps fewer of them; and the window.
+
+    Raises:
+        tf.errors.OpError: When run on bytes that are no image, or one cut short.
+    """
+
+    def fused():
+        shape = tf.io.extract_jpeg_shape(contents)[:2]
+        crop = window(shape)
+
+        def decode(ratio):
+            # Place and size rounded down, so that the window stays inside of the small picture.
+            return tf.image.decode_and_crop_jpeg(
+                contents, crop // ratio, channels=3, ratio=ratio, dct_method=_DCT
+            )
+
+        ratios = (1, 2, 4, 8)
+        scale = tf.reduce_min(crop[2:] // size)
+        branch = tf.reduce_sum(tf.cast(scale >= ratios[1:], tf.int32))
+        pixels = tf.switch_case(branch, [lambda ratio=ratio: decode(ratio) for ratio in ratios])
+        return pixels, crop
+
+    def generic():
+        image = decode_image(contents)
+        crop = window(tf.shape(image)[:2])
+        return cut(image, crop), crop
+
+    # The fused decoder never reads what lies below its window: a file that does not close with the
+    # end-of-image mark takes the slow way, on which a missing part is an error.
+    closed = tf.strings.substr(contents, -2, 2) == b"\xff\xd9"
+    whole = _is_jpeg(contents) & closed
+    plain = whole & (_orientation(contents, ~whole | _is_bare_jpeg(contents)) == 1)
+    pixels, crop = tf.cond(plain, fused, generic)
+    return tf.ensure_shape(pixels, (None, None, 3)), tf.ensure_shape(crop, (4,))

@@ -1,0 +1,159 @@
+"""Where images come from: what every kind of source gives, in which order."""
+
+import abc
+import os
+import unicodedata
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from mobilevit_keras.data.threads import num_cores, untuned
+
+SPLITS = ("train", "validation")
+
+Seed = Sequence[int] | int | tf.Tensor | None
+
+
+def permutation(seed: Sequence[int], length: int) -> np.ndarray:
+    """Returns a permutation of `range(length)` that is the same in every release of numpy."""
+    words = np.random.PCG64([int(value) for value in seed]).random_raw(length)
+    return np.argsort(words, kind="stable").astype(np.int64)
+
+
+def seed_pair(seed: Seed) -> tf.Tensor:
+    """Returns a seed as int64 of shape `(2,)`; a single number stands for (number, 0)."""
+    seed = tf.cast(tf.convert_to_tensor(seed), tf.int64)
+    return tf.stack([seed, 0]) if seed.shape.rank == 0 else tf.ensure_shape(seed, (2,))
+
+
+class Source(abc.ABC):
+    """Images with their targets in two splits, `train` and `validation`.
+
+    A record is a dictionary: `image` (string), `name` (string, for messages) and a target for each
+    of `fields`; `label` is an int64 scalar. What `image` holds is the source's affair; `load` turns
+    it into the bytes of an image file. Records are small or cheap to shuffle, loaded and decoded
+    only after that.
+
+    Args:
+        class_names: Names of the classes in index order.
+        num_examples: Number of images of each split.
+
+    Attributes:
+        fields: Names of the targets that a record holds beside image and name.
+        left_out: One line on the files that lie there and are not used, and why; empty where there
+            are none.
+
+    Raises:
+        ValueError: If there are fewer than two classes or a split is empty.
+    """
+
+    fields: tuple[str, ...] = ("label",)
+    left_out: str = ""
+
+    def __init__(self, class_names: Sequence[str], num_examples: dict[str, int]):
+        self.class_names = tuple(class_names)
+        _check_names(self, self.class_names)
+        self._num_examples = dict(num_examples)
+        if len(self.class_names) < 2:
+            raise ValueError(
+                f"{self}: images need two classes or more. Received: {list(self.class_names)}."
+            )
+        for split in SPLITS:
+            if self._num_examples[split] < 1:
+                raise ValueError(f"{self}: the split {split!r} holds no images.")
+
+    @abc.abstractmethod
+    def __str__(self) -> str:
+        """Returns the string that names the source."""
+
+    def num_examples(self, split: str) -> int:
+        """Returns the number of images of a split."""
+        self.check_split(split)
+        return self._num_examples[split]
+
+    @abc.abstractmethod
+    def records(self, split: str, seed: tf.Tensor | None, start: tf.Tensor) -> tf.data.Dataset:
+        """Returns a split's records, callable eagerly or while a dataset function is traced.
+
+        Args:
+            split: `"train"` or `"validation"`.
+            seed: int64 of shape `(2,)` that the order is a function of, or None for stored order.
+            start: How many records of that order to leave out, scalar int64.
+        """
+
+    def load(self, image: tf.Tensor) -> tf.Tensor:
+        """Returns the bytes of an image file, given a record's `image`. Runs in parallel maps."""
+        return image
+
+    def diagnose(self, error: tf.errors.OpError) -> str | None:
+        """Says in a person's words what an error of an iterator means.
+
+        Returns:
+            One sentence, or None where the error did not come from reading the records.
+        """
+        if isinstance(error, tf.errors.DataLossError | tf.errors.NotFoundError):
+            return f"The stored records must be whole. Received: {self} ({error.message})."
+        return None
+
+    def examples(self, split: str, *, shuffle_seed: Seed = None, start: int = 0) -> tf.data.Dataset:
+        """Returns a split's images as encoded bytes.
+
+        Args:
+            split: `"train"` or `"validation"`.
+            shuffle_seed: A number, or a pair such as (seed, epoch), that the order is a function
+                of; None keeps the stored order.
+            start: How many examples of that order to leave out.
+
+        Returns:
+            A dataset of records whose `image` holds the bytes of a file.
+        """
+        seed = None if shuffle_seed is None else seed_pair(shuffle_seed)
+        records = self.records(split, seed, tf.constant(start, tf.int64))
+        return records.map(
+            lambda record: {**record, "image": self.load(record["image"])},
+            num_parallel_calls=num_cores(),
+            deterministic=True,
+        ).with_options(untuned())
+
+    def check_split(self, split: str) -> None:
+        """Raises ValueError unless the split is one of the two."""
+        if split not in SPLITS:
+            raise ValueError(f"`split` must be one of {SPLITS}. Received: {split!r}.")
+
+
+def printable(text: str | bytes | os.PathLike) -> str:
+    """A path or name as text that can be printed, whatever bytes the system stores it as."""
+    return os.fsencode(text).decode(errors="replace")
+
+
+def _check_names(source: Source, class_names: tuple[str, ...]) -> None:
+    """Class names become lines of files and of the screen."""
+    for name in class_names:
+        # Control characters, halves of characters (bytes that are no UTF-8), ends of lines.
+        kinds = {unicodedata.category(character) for character in name.replace("\t", " ")}
+        if kinds & {"Cc", "Cs", "Zl", "Zp"}:
+            raise ValueError(
+                f"{source}: a class's name must be one line of text. Received: {name!a}."
+            )
+
+
+def seeded(seed: tf.Tensor, build: Callable[[tf.Tensor], tf.data.Dataset]) -> tf.data.Dataset:
+    """Builds a dataset whose shuffles are a function of a seed alone.
+
+    `Dataset.shuffle` mixes the program's global seed into its own. Inside of a dataset function the
+    graph's seed takes the global one's place, and there it can be held constant.
+
+    Args:
+        seed: int64 of shape `(2,)`.
+        build: Takes a scalar int64 seed for `Dataset.shuffle`, returns the dataset.
+    """
+
+    def trace(pair):
+        tf.compat.v1.set_random_seed(1)
+        scalar = tf.random.stateless_uniform(
+            (), pair, minval=0, maxval=2**31 - 1, dtype=tf.int64, alg="philox"
+        )
+        return build(scalar)
+
+    return tf.data.Dataset.from_tensors(seed).flat_map(trace)

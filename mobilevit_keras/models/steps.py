@@ -1,0 +1,26 @@
+"""What keeps Keras's `fit` from a step without a batch."""
+
+from collections.abc import Callable
+
+import keras
+
+
+def train_step_on(step: Callable, *arguments):
+    """Calls Keras's `train_step` so that nothing of it happens where there is no batch.
+
+    At the end of an epoch whose length Keras does not know, `fit` calls the step once more to see
+    that the data are at their end. On the TensorFlow backend all of it that does not depend on the
+    batch is done then: weight decay, the optimizer's count of updates, the seeds of dropout.
+
+    Args:
+        step: The `train_step`.
+        *arguments: Its arguments; on TensorFlow the batch.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return step(*arguments)
+    import tensorflow as tf
+
+    # What is None is what a caller did not give, such as weights of the images.
+    given = [tensor for tensor in tf.nest.flatten(arguments) if tensor is not None]
+    with tf.control_dependencies(given):
+        return step(*arguments)

@@ -1,0 +1,74 @@
+"""The one table of the kinds of data sources.
+
+It stands apart from the data so that `--help` need not wait for TensorFlow.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceKind:
+    """A kind of source.
+
+    Attributes:
+        name: What stands before the colon.
+        form: How it is written.
+        help: What it is, for `--help`.
+        opener: Module of `mobilevit_keras.data.sources` and function that open it, given what
+            stands after the colon.
+        has_buffer: Whether it shuffles within a buffer, and so takes a `shuffle_buffer`.
+    """
+
+    name: str
+    form: str
+    help: str
+    opener: tuple[str, str]
+    has_buffer: bool = False
+
+    @property
+    def takes_argument(self) -> bool:
+        return ":" in self.form
+
+
+KINDS = (
+    SourceKind(
+        "digits", "digits", "scikit-learn's 1,797 scanned digits", ("digits", "open_digits")
+    ),
+    SourceKind(
+        "folder",
+        "folder:PATH",
+        "a folder of images for each class, or train and validation folders of such",
+        ("image_folder", "ImageFolder"),
+    ),
+    SourceKind(
+        "tfds",
+        "tfds:NAME[:CONFIG]",
+        "a labelled image set of tensorflow_datasets",
+        ("tfds", "open_tfds"),
+        has_buffer=True,
+    ),
+    SourceKind(
+        "tfrecord",
+        "tfrecord:FOLDER-OR-GLOB",
+        "TFRecord shards of encoded images",
+        ("tfrecord", "TFRecordShards"),
+        has_buffer=True,
+    ),
+)
+
+FORMS = ", ".join(repr(kind.form) for kind in KINDS)
+DATA_HELP = "; ".join(f"{kind.form} ({kind.help})" for kind in KINDS)
+
+
+def is_data_source(text: object) -> bool:
+    """Whether something names a data source, and no file."""
+    return kind_of(text) is not None
+
+
+def kind_of(text: object) -> SourceKind | None:
+    """Returns the kind of source that a string names; None for anything else."""
+    if not isinstance(text, str):
+        return None
+    name, colon, _ = text.partition(":")
+    kinds = [kind for kind in KINDS if kind.name == name and kind.takes_argument == bool(colon)]
+    return kinds[0] if kinds else None
