@@ -56,10 +56,11 @@ lint: $(VENV)/.installed
 	$(BIN)/lint-imports
 
 # For the browser tests; an installed one is taken, then Playwright's own, then Debian's.
+need_chromium = command -v chromium || command -v chromium-browser || command -v google-chrome \
+    || $(1)/python -m playwright install chromium \
+    || { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium >/dev/null; }
 chromium: $(VENV)/.installed
-	@command -v chromium || command -v chromium-browser || command -v google-chrome \
-	    || $(BIN)/python -m playwright install chromium \
-	    || { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium >/dev/null; }
+	@$(call need_chromium,$(BIN))
 
 WORKERS := -n 2 --dist loadfile --no-loadscope-reorder --durations=30
 PYTEST := $(BIN)/python -m pytest $(WORKERS)
@@ -91,6 +92,7 @@ test-newest: web
 	$(NEWEST)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager -e ".[export,demo,test]"
 	$(NEWEST)/bin/python -m pip check
 	$(NEWEST)/bin/python -m pip freeze
+	@$(call need_chromium,$(NEWEST)/bin)
 	$(NEWEST)/bin/python -m pytest $(WORKERS) -m "not slow and not tfjs"
 
 clean:

@@ -40,15 +40,31 @@ def images():
 
 
 @pytest.fixture(scope="module")
-def exports(model, images, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("exports")
+def tflite_exports(model, images, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tflite_exports")
     reports = {
         "model.tflite": export_tflite(model, folder / "model.tflite", SIZE, images=images),
         "half.tflite": export_tflite(model, folder / "half.tflite", SIZE, "float16", images),
+    }
+    return folder, reports
+
+
+@pytest.fixture(scope="module")
+def tfjs_exports(model, images, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tfjs_exports")
+    reports = {
         "tfjs": export_tfjs(model, folder / "tfjs", SIZE, images=images),
         "tfjs_uint8": export_tfjs(model, folder / "tfjs_uint8", SIZE, "uint8", images),
     }
     return folder, reports
+
+
+@pytest.fixture(
+    scope="module", params=["tflite_exports", pytest.param("tfjs_exports", marks=pytest.mark.tfjs)]
+)
+def exports(request):
+    """Folder and reports by file name of one format, then of the other."""
+    return request.getfixturevalue(request.param)
 
 
 def probabilities(path, images):
@@ -57,32 +73,31 @@ def probabilities(path, images):
 
 
 def test_answers_are_those_of_keras(model, images, exports):
-    folder, _ = exports
+    folder, reports = exports
     expected = keras_outputs(model, TASK, images)["probabilities"]
     assert np.ptp(expected, axis=0).min() > 0.1
-    for name, tolerance in (("model.tflite", 1e-4), ("half.tflite", 1e-2), ("tfjs", 1e-4)):
+    for name, report in reports.items():
+        tolerance = {"float32": 1e-4, "float16": 1e-2, "uint8": 0.1}[report["precision"]]
         np.testing.assert_allclose(probabilities(folder / name, images), expected, atol=tolerance)
-    answer = run_tfjs(folder / "tfjs", [images[:3], images[3:]], "cpu").outputs["probabilities"]
+
+
+@pytest.mark.tfjs
+def test_tfjs_answers_in_batches_and_on_its_plain_backend(model, images, tfjs_exports):
+    expected = keras_outputs(model, TASK, images)["probabilities"]
+    batches = [images[:3], images[3:]]
+    answer = run_tfjs(tfjs_exports[0] / "tfjs", batches, "cpu").outputs["probabilities"]
     np.testing.assert_allclose(answer, expected, atol=1e-4)
-    np.testing.assert_allclose(probabilities(folder / "tfjs_uint8", images), expected, atol=0.1)
 
 
-@pytest.mark.parametrize(
-    ("name", "precision"),
-    [
-        ("model.tflite", "float32"),
-        ("half.tflite", "float16"),
-        ("tfjs", "float32"),
-        ("tfjs_uint8", "uint8"),
-    ],
-)
-def test_a_wrong_file_is_found_out(model, images, exports, name, precision):
-    path = exports[0] / name
+def test_a_wrong_file_is_found_out(model, images, exports):
+    folder, reports = exports
     expected = keras_outputs(model, TASK, images)
-    key = ("tfjs" if path.is_dir() else "tflite", precision)
-    for fault, answers in wrong_answers(lambda x: probabilities(path, x), images):
-        comparison = TASK.compare(expected, {"probabilities": answers})
-        assert comparison.problem(*key) is not None, fault
+    for name, report in reports.items():
+        path = folder / name
+        key = ("tfjs" if path.is_dir() else "tflite", report["precision"])
+        for fault, answers in wrong_answers(lambda x, path=path: probabilities(path, x), images):
+            comparison = TASK.compare(expected, {"probabilities": answers})
+            assert comparison.problem(*key) is not None, (name, fault)
 
 
 def test_reports_hold_what_was_measured(model, exports):
@@ -97,6 +112,10 @@ def test_reports_hold_what_was_measured(model, exports):
         assert report["parity"]["differing_images"] == 8
         assert report["parity"]["top1_agreement"] == 1.0
         assert report["accuracy"] is None
+
+
+def test_reports_of_tflite_files_hold_their_structure(tflite_exports):
+    folder, reports = tflite_exports
     assert reports["model.tflite"]["bytes"] == (folder / "model.tflite").stat().st_size
     assert reports["half.tflite"]["bytes"] < 0.8 * reports["model.tflite"]["bytes"]
     assert reports["model.tflite"]["structure"]["xnnpack_partitions"] == 1
@@ -119,9 +138,9 @@ def test_files_say_what_they_are(exports):
         ]
 
 
-def test_a_second_model_changes_nothing_for_the_first(exports, images, tmp_path):
-    shutil.copy(exports[0] / "model.tflite", tmp_path / "first.tflite")
-    shutil.copy(exports[0] / "model.labels.txt", tmp_path / "first.labels.txt")
+def test_a_second_model_changes_nothing_for_the_first(tflite_exports, images, tmp_path):
+    shutil.copy(tflite_exports[0] / "model.tflite", tmp_path / "first.tflite")
+    shutil.copy(tflite_exports[0] / "model.labels.txt", tmp_path / "first.labels.txt")
     before = (tmp_path / "first.tflite").read_bytes()
     other = tell_images_apart(build_tiny(4, class_names=("a", "b", "c", "d")))
     export_tflite(other, tmp_path / "second.tflite", SIZE, images=images)
@@ -138,9 +157,10 @@ def test_frozen_parameters_are_counted():
     assert num_parameters(model) == count > sum(np.prod(w.shape) for w in model.trainable_weights)
 
 
-def test_no_tfjs_product_transposes(exports):
+@pytest.mark.tfjs
+def test_no_tfjs_product_transposes(tfjs_exports):
     """TF.js's WASM backend computes those in a naive loop, ten times slower."""
-    description = json.loads((exports[0] / "tfjs" / "model.json").read_text("utf-8"))
+    description = json.loads((tfjs_exports[0] / "tfjs" / "model.json").read_text("utf-8"))
     nodes = description["modelTopology"]["node"]
     products = [node for node in nodes if node["op"].startswith("BatchMatMul")]
     assert products
@@ -148,27 +168,27 @@ def test_no_tfjs_product_transposes(exports):
 
 
 def test_labels_lie_beside(exports):
-    folder, _ = exports
+    folder, reports = exports
+    for name in reports:
+        assert labels_path(folder / name).read_text("utf-8").splitlines() == list(NAMES)
     assert labels_path(folder / "model.tflite").name == "model.labels.txt"
-    for path in (labels_path(folder / "model.tflite"), labels_path(folder / "tfjs")):
-        assert path.read_text("utf-8").splitlines() == list(NAMES)
     assert not (folder / "labels.txt").exists()
 
 
-@pytest.mark.parametrize("name", ["model.tflite", "tfjs"])
-def test_runners_refuse_other_sizes(exports, name):
-    folder, _ = exports
-    run = run_tfjs if name == "tfjs" else run_tflite
-    with pytest.raises(ValueError, match=r"must be \(N, 64, 96, 3\)"):
-        images = np.zeros((1, 32, 32, 3), np.float32)
-        run(folder / name, [images] if name == "tfjs" else images)
+def test_runners_refuse_other_sizes(exports):
+    folder, reports = exports
+    for name in reports:
+        run = run_tfjs if (folder / name).is_dir() else run_tflite
+        with pytest.raises(ValueError, match=r"must be \(N, 64, 96, 3\)"):
+            images = np.zeros((1, 32, 32, 3), np.float32)
+            run(folder / name, [images] if run is run_tfjs else images)
 
 
 def test_accuracy_is_recorded(exports, images, tmp_path):
-    folder, _ = exports
-    for name in ("model.tflite", "tfjs"):
+    folder, reports = exports
+    for name in reports:
         path = tmp_path / name
-        if name == "tfjs":
+        if (folder / name).is_dir():
             shutil.copytree(folder / name, path)
         else:
             shutil.copy(folder / name, path)
@@ -185,28 +205,29 @@ def test_accuracy_is_recorded(exports, images, tmp_path):
 
 
 def test_a_file_that_differs_is_not_left(model, images, exports, tmp_path, monkeypatch):
-    folder, _ = exports
+    folder, reports = exports
+    name = next(iter(reports))
+    is_tfjs = (folder / name).is_dir()
+    module, export = (tfjs, export_tfjs) if is_tfjs else (tflite, export_tflite)
 
     def convert(kind, saved_model, output, options):
-        if kind == "tflite":
-            shutil.copyfile(folder / "model.tflite", output)
+        if is_tfjs:
+            shutil.copytree(folder / name, output, dirs_exist_ok=True)
         else:
-            shutil.copytree(folder / "tfjs", output, dirs_exist_ok=True)
+            shutil.copyfile(folder / name, output)
 
     expected = keras_outputs(model, TASK, images)["probabilities"]
-    for module in (tflite, tfjs):
-        monkeypatch.setattr(module, "convert", convert)
-        monkeypatch.setattr(
-            module, "keras_outputs", lambda *_: {"probabilities": expected[:, ::-1]}
-        )
+    monkeypatch.setattr(module, "convert", convert)
+    monkeypatch.setattr(module, "keras_outputs", lambda *_: {"probabilities": expected[:, ::-1]})
     monkeypatch.setattr(tflite, "add_metadata", lambda content, *_: content)
-    (tmp_path / "model.tflite").write_bytes(b"old")
+    if not is_tfjs:
+        (tmp_path / name).write_bytes(b"old")
     with pytest.raises(CheckError, match="must agree"):
-        export_tflite(model, tmp_path / "model.tflite", SIZE, images=images)
-    with pytest.raises(CheckError, match="must agree"):
-        export_tfjs(model, tmp_path / "tfjs", SIZE, images=images)
-    assert [file.name for file in tmp_path.iterdir()] == ["model.tflite"]
-    assert (tmp_path / "model.tflite").read_bytes() == b"old"
+        export(model, tmp_path / name, SIZE, images=images)
+    if not is_tfjs:
+        assert (tmp_path / name).read_bytes() == b"old"
+        (tmp_path / name).unlink()
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_full_disk_leaves_the_old_file(model, images, tmp_path):
@@ -248,8 +269,9 @@ def test_arguments_are_checked(model, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["letters"]
 
 
-def test_a_tfjs_model_of_an_earlier_version_is_replaced(model, images, exports, tmp_path):
-    shutil.copytree(exports[0] / "tfjs", tmp_path / "tfjs")
+@pytest.mark.tfjs
+def test_a_tfjs_model_of_an_earlier_version_is_replaced(model, images, tfjs_exports, tmp_path):
+    shutil.copytree(tfjs_exports[0] / "tfjs", tmp_path / "tfjs")
     (tmp_path / "tfjs" / MARK_FILE).unlink()
     model_json = json.loads((tmp_path / "tfjs/model.json").read_text("utf-8"))
     del model_json["userDefinedMetadata"]

@@ -40,6 +40,7 @@ def run_folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.tfjs
 def test_both_formats(run_folder, convert):
     for command, name in (("tflite", "model.tflite"), ("tfjs", "tfjs")):
         status, printed, errors = convert(command, run_folder / "model.keras", run_folder / name)

@@ -60,7 +60,14 @@ def test_it_trains(run):
     np.testing.assert_array_equal(loaded(x), model(x))
 
 
-def test_its_files_are_run_compared_and_evaluated(run, source, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "export", "runner"),
+    [
+        ("model.tflite", mv.export_tflite, run_tflite),
+        pytest.param("tfjs", mv.export_tfjs, run_tfjs, marks=pytest.mark.tfjs),
+    ],
+)
+def test_its_files_are_run_compared_and_evaluated(run, source, tmp_path, name, export, runner):
     folder, model = run
     images = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype("float32")
     images *= np.array([[1.0, 0.2, 0.5], [0.1, 0.9, 0.3], [0.7, 0.7, 0.1], [0.2, 0.3, 1.0]])[
@@ -68,20 +75,17 @@ def test_its_files_are_run_compared_and_evaluated(run, source, tmp_path):
     ]
     expected = np.asarray(model(images / 255.0))
     assert np.ptp(expected, axis=0).min() > 0.01
-    for path, export, runner in (
-        (tmp_path / "model.tflite", mv.export_tflite, run_tflite),
-        (tmp_path / "tfjs", mv.export_tfjs, run_tfjs),
-    ):
-        report = export(model, path, 32, images=images)
-        assert report["task"] == "mean_colour"
-        assert report["parity"]["max_abs_difference"] < 1e-3
-        outputs = runner(path, images).outputs
-        assert list(outputs) == ["colour"]
-        np.testing.assert_allclose(outputs["colour"], expected, atol=1e-3)
-        measured = evaluate(open_predictor(path), source).summary()
-        trained = evaluate(open_predictor(folder / "model.keras"), source).summary()
-        assert measured["closeness"] == pytest.approx(trained["closeness"], abs=1e-3)
-        json.dumps(measured)
+    path = tmp_path / name
+    report = export(model, path, 32, images=images)
+    assert report["task"] == "mean_colour"
+    assert report["parity"]["max_abs_difference"] < 1e-3
+    outputs = runner(path, images).outputs
+    assert list(outputs) == ["colour"]
+    np.testing.assert_allclose(outputs["colour"], expected, atol=1e-3)
+    measured = evaluate(open_predictor(path), source).summary()
+    trained = evaluate(open_predictor(folder / "model.keras"), source).summary()
+    assert measured["closeness"] == pytest.approx(trained["closeness"], abs=1e-3)
+    json.dumps(measured)
 
 
 def test_a_wrong_file_of_it_is_refused(run, tmp_path, monkeypatch):
