@@ -23,10 +23,7 @@ from mobilevit_keras.training.distribution import (
 )
 from mobilevit_keras.training.run import data_of
 from mobilevit_keras.weights import load_weights_or_preset
-from train.config import SIZES_AND_BATCHES, Config
-
-# The fields that the batches depend on, called as the dataset's arguments are.
-BATCHES = (*SIZES_AND_BATCHES, "augmentation", "crop_area", "horizontal_flip", "strict")
+from train.config import BATCHES, Config
 
 # What a trained model cannot change any more.
 _ARCHITECTURE = ("variant", "activation", "patch_size", "use_fusion")

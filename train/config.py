@@ -406,6 +406,9 @@ def add_arguments(parser: argparse.ArgumentParser, names: Collection[str] | None
 
 SIZES_AND_BATCHES = ("sampler", "sizes", "base_size", "batch_size", "last_batch", "seed")
 
+# The fields that the batches depend on, called as the dataset's arguments are.
+BATCHES = (*SIZES_AND_BATCHES, "augmentation", "crop_area", "horizontal_flip", "strict")
+
 
 def add_recipe_argument(parser: argparse.ArgumentParser) -> None:
     """Adds `--recipe`."""

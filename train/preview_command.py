@@ -13,15 +13,6 @@ from train import config as configuration
 
 HELP = "draw a picture of training batches"
 
-# The fields that the batches depend on, called as the dataset's arguments are.
-_DATASET = (
-    *configuration.SIZES_AND_BATCHES,
-    "augmentation",
-    "crop_area",
-    "horizontal_flip",
-    "strict",
-)
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's flags to `parser`."""
@@ -40,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--images-per-batch", type=int, default=8, metavar="N", help="at most (default: 8)"
     )
-    configuration.add_arguments(parser, ("data", *_DATASET))
+    configuration.add_arguments(parser, ("data", *configuration.BATCHES))
 
 
 def main(options: argparse.Namespace) -> int:
@@ -58,7 +49,7 @@ def main(options: argparse.Namespace) -> int:
     source = open_source(config.data)
     if source.left_out:
         print(source.left_out)
-    values = {name: getattr(config, name) for name in _DATASET}
+    values = {name: getattr(config, name) for name in configuration.BATCHES}
     dataset = MultiScaleDataset(source, **values)
     preview(
         dataset,
