@@ -20,7 +20,8 @@ def train_step_on(step: Callable, *arguments):
         return step(*arguments)
     import tensorflow as tf
 
-    # What is None is what a caller did not give, such as weights of the images.
-    given = [tensor for tensor in tf.nest.flatten(arguments) if tensor is not None]
+    # A batch comes as a whole, so that its first tensor tells of all; each more would add as many
+    # edges as the step has nodes.
+    given = tf.nest.flatten(arguments)[:1]
     with tf.control_dependencies(given):
         return step(*arguments)

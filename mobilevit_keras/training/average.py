@@ -64,8 +64,10 @@ class ExponentialMovingAverage(keras.callbacks.Callback):
         self._update = self._compiled_update()
 
     def _compiled_update(self):
+        pairs = list(zip(self.averages, self.weights, strict=True))
+
         def update(decay) -> None:
-            for average, weight in zip(self.averages, self.weights, strict=True):
+            for average, weight in pairs:
                 new = keras.ops.cast(weight, "float32")
                 average.assign(average + (new - average) * (1.0 - decay))
 
@@ -73,8 +75,15 @@ class ExponentialMovingAverage(keras.callbacks.Callback):
             return update
         import tensorflow as tf
 
+        def update_bare(decay) -> None:
+            # What Keras's `assign` looks at for each variable makes the first step later.
+            rate = 1.0 - decay
+            for average, weight in pairs:
+                new = tf.cast(weight.value, tf.float32)
+                average.value.assign_add((new - average.value) * rate)
+
         # Several hundred small operations are a tenth of a step when run one by one.
-        compiled = tf.function(update, input_signature=[tf.TensorSpec((), tf.float32)])
+        compiled = tf.function(update_bare, input_signature=[tf.TensorSpec((), tf.float32)])
         return lambda decay: compiled(tf.constant(decay, tf.float32))
 
     def decay_of(self, update: int) -> float:

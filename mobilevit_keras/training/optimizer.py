@@ -157,6 +157,12 @@ class AdamW(keras.optimizers.AdamW):
             decay_all, self._distribution_strategy, 1.0 - self.weight_decay * self.learning_rate
         )
 
+    def _backend_update_step(self, grads, trainable_variables, learning_rate) -> None:
+        if keras.backend.backend() == "tensorflow":
+            dtypes = {variable.value.dtype for variable in trainable_variables}
+            self._arguments_of_update = {dtype: self._adam_arguments(dtype) for dtype in dtypes}
+        super()._backend_update_step(grads, trainable_variables, learning_rate)
+
     def update_step(self, gradient, variable, learning_rate) -> None:
         if keras.backend.backend() != "tensorflow" or self.amsgrad:
             super().update_step(gradient, variable, learning_rate)
@@ -164,22 +170,30 @@ class AdamW(keras.optimizers.AdamW):
         import tensorflow as tf
 
         index = self._get_variable_index(variable)
-        dtype = variable.dtype
-        step = tf.cast(tf.convert_to_tensor(self.iterations) + 1, dtype)
-        beta2_power = tf.pow(tf.cast(self.beta_2, dtype), step)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=self._momentums[index].value.handle,
             v=self._velocities[index].value.handle,
-            beta1_power=tf.pow(tf.cast(self.beta_1, dtype), step),
-            beta2_power=beta2_power,
-            lr=tf.cast(learning_rate, dtype),
-            beta1=tf.cast(self.beta_1, dtype),
-            beta2=tf.cast(self.beta_2, dtype),
-            # The kernel adds it to the root of the moment before its bias is corrected.
-            epsilon=tf.cast(self.epsilon, dtype) * tf.sqrt(1.0 - beta2_power),
-            grad=tf.cast(gradient, dtype),
+            lr=tf.cast(learning_rate, variable.dtype),
+            grad=tf.cast(gradient, variable.dtype),
+            **self._arguments_of_update[variable.dtype],
         )
+
+    def _adam_arguments(self, dtype) -> dict:
+        """What the kernel takes beside a variable's own, for one update of all variables."""
+        import tensorflow as tf
+
+        beta_1, beta_2 = (tf.cast(beta, dtype) for beta in (self.beta_1, self.beta_2))
+        step = tf.cast(tf.convert_to_tensor(self.iterations) + 1, dtype)
+        beta2_power = tf.pow(beta_2, step)
+        return {
+            "beta1_power": tf.pow(beta_1, step),
+            "beta2_power": beta2_power,
+            "beta1": beta_1,
+            "beta2": beta_2,
+            # The kernel adds it to the root of the moment before its bias is corrected.
+            "epsilon": tf.cast(self.epsilon, dtype) * tf.sqrt(1.0 - beta2_power),
+        }
 
 
 @keras.saving.register_keras_serializable("mobilevit_keras")
