@@ -90,7 +90,7 @@ def _open_keras(path: Path, size: tuple[int, int] | None) -> Predictor:
             raise ValueError(
                 f"A size must be at least {MINIMUM_SIZE} pixels. Received: {size_text(size)}."
             )
-        preprocessing = preprocessing.at_size(size)
+        preprocessing = preprocessing.at_size(size[0] if size[0] == size[1] else size)
 
     def run(batches: Batches) -> Iterator[Results]:
         import tensorflow as tf
