@@ -81,6 +81,8 @@ class Task(abc.ABC):
         fields: What the records of a source must hold beside the image.
         monitor: The metric that says how good a model is; larger is better.
         curves: Title and metric of the pictures beside the loss's.
+        whole_targets: Whether a meter takes targets as they lie in the original images, see
+            `EvaluationDataset`.
     """
 
     name: ClassVar[str]
@@ -88,6 +90,7 @@ class Task(abc.ABC):
     fields: ClassVar[tuple[str, ...]]
     monitor: ClassVar[str]
     curves: ClassVar[tuple[tuple[str, str], ...]]
+    whole_targets: ClassVar[bool] = False
 
     # Training
 
