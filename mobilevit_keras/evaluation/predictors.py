@@ -103,11 +103,12 @@ def _open_keras(path: Path, size: int | None) -> Predictor:
             elapsed = 1000.0 * (time.perf_counter() - began_at)
             yield Results(outputs, np.full(len(images), elapsed / len(images)))
 
+    side = preprocessing.crop_size
     return Predictor(
         path=path,
         task=task,
         preprocessing=preprocessing,
-        size=preprocessing.sides,
+        size=(side, side),
         num_classes=getattr(model, "num_classes", None),
         class_names=model.class_names,
         precision=str(model.backbone.config["dtype"]),
