@@ -108,7 +108,6 @@ def _open_keras(path: Path, size: tuple[int, int] | None) -> Predictor:
             elapsed = 1000.0 * (time.perf_counter() - began_at)
             yield Results(outputs, np.full(len(images), elapsed / len(images)))
 
-    side = preprocessing.crop_size
     return Predictor(
         path=path,
         task=task,

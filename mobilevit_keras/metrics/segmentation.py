@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from mobilevit_keras.layers.resize import resize_bilinear
+from mobilevit_keras.metrics.replicas import mean_over_replicas
 
 IGNORED = 255
 """The number in a mask that says that a pixel is of no class and does not count."""
@@ -123,7 +124,7 @@ class PixelCrossEntropy(keras.losses.Loss):
         if self.reduction in ("sum_over_batch_size", "mean"):
             # Keras divides by the number of pixels, whatever they weigh.
             number = ops.cast(ops.size(weights), losses.dtype)
-            weights *= ops.divide_no_nan(number, ops.sum(weights))
+            weights *= ops.divide_no_nan(number, mean_over_replicas(ops.sum(weights)))
         return losses * weights
 
     def _check(self, num_classes: int) -> None:
