@@ -121,7 +121,7 @@ class PixelCrossEntropy(keras.losses.Loss):
         if self.class_weights is not None:
             self._check(logits.shape[-1])
             weights *= ops.take(ops.convert_to_tensor(self.class_weights, losses.dtype), classes)
-        if self.reduction in ("sum_over_batch_size", "mean"):
+        if self.reduction in ("sum_over_batch_size", "mean", "mean_with_sample_weight"):
             # Keras divides by the number of pixels, whatever they weigh.
             number = ops.cast(ops.size(weights), losses.dtype)
             weights *= ops.divide_no_nan(number, mean_over_replicas(ops.sum(weights)))
