@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from mobilevit_keras.paper import CROP_AREA, MINIMUM_SIZE, SHORT_SIDE, SIZES
-from mobilevit_keras.source_kinds import DATA_HELP, kind_of
+from mobilevit_keras.source_kinds import DATA_HELP, LABEL, MASK, data_help, kind_of
 from mobilevit_keras.training.recipe import Recipe
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -46,11 +46,7 @@ class Config:
     )
 
     task: str = dataclasses.field(default="", kw_only=True)
-    data: str = option(
-        "",
-        f"Images: {DATA_HELP}",
-        "what to train on, and where to",
-    )
+    data: str = option("", f"Images: {DATA_HELP}", "what to train on, and where to")
     shuffle_buffer: int | None = option(
         None,
         "Records in the shuffle buffer of tfds: and tfrecord: sources, 4,096 by default",
@@ -296,7 +292,7 @@ class Config:
 class ClassificationConfig(Config):
     """What a training of an image classifier depends on beside that."""
 
-    FIELDS = ("label",)
+    FIELDS = LABEL
     MODEL = (*Config.MODEL, "classifier_dropout")
 
     task: str = dataclasses.field(default="classification", kw_only=True)
@@ -332,11 +328,14 @@ class ClassificationConfig(Config):
 class SegmentationConfig(Config):
     """What a training of an image segmenter depends on beside that; the paper's optimisation."""
 
-    FIELDS = ("mask",)
+    FIELDS = MASK
     MODEL = (*Config.MODEL, "output_stride", "aspp_dropout", "classifier_dropout")
     BATCHES = (*Config.BATCHES, "crop", "short_side")
 
     task: str = dataclasses.field(default="segmentation", kw_only=True)
+    data: str = option(
+        "", f"Images with masks: {data_help(MASK)}", "what to train on, and where to"
+    )
 
     output_stride: int | None = option(
         None,
@@ -638,7 +637,7 @@ def of_any_task(options: argparse.Namespace) -> Config:
 def _task_of_data(data: str) -> str:
     """The task whose targets a source has where nobody asks for others."""
     kind = kind_of(data)
-    fields = ("label",) if kind is None else kind.fields[0]
+    fields = LABEL if kind is None else kind.fields[0]
     tasks = [name for name, config in CONFIGS.items() if config.FIELDS == fields]
     if not tasks:
         raise ValueError(
