@@ -66,6 +66,13 @@ KINDS = (
         ("tfrecord", "TFRecordShards"),
         has_buffer=True,
     ),
+    SourceKind(
+        "masks",
+        "masks:PATH",
+        "a folder with images, masks of the same names and classes.txt",
+        ("mask_folder", "MaskFolder"),
+        fields=(MASK,),
+    ),
 )
 
 FORMS = ", ".join(repr(kind.form) for kind in KINDS)
