@@ -73,6 +73,13 @@ KINDS = (
         ("mask_folder", "MaskFolder"),
         fields=(MASK,),
     ),
+    SourceKind(
+        "voc-segmentation",
+        "voc-segmentation:PATH",
+        "PASCAL VOC's folders, with masks in SegmentationClass",
+        ("voc_segmentation", "VocSegmentation"),
+        fields=(MASK,),
+    ),
 )
 
 FORMS = ", ".join(repr(kind.form) for kind in KINDS)
