@@ -66,6 +66,20 @@ KINDS = (
         ("tfrecord", "TFRecordShards"),
         has_buffer=True,
     ),
+    SourceKind(
+        "masks",
+        "masks:PATH",
+        "a folder with images, masks of the same names and classes.txt",
+        ("mask_folder", "MaskFolder"),
+        fields=(MASK,),
+    ),
+    SourceKind(
+        "voc-segmentation",
+        "voc-segmentation:PATH",
+        "PASCAL VOC's folders, with masks in SegmentationClass",
+        ("voc_segmentation", "VocSegmentation"),
+        fields=(MASK,),
+    ),
 )
 
 FORMS = ", ".join(repr(kind.form) for kind in KINDS)

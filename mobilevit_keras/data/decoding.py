@@ -208,12 +208,16 @@ def _decode_with_pillow(contents: bytes | np.ndarray) -> np.ndarray:
                 image = deep
             elif image.mode in ("I", "F"):
                 raise ValueError(f"its pixels are {image.mode}, numbers without a range")
-            # Of XMP data, which Pillow would look into as well, browsers take no orientation.
-            for key in ("xmp", "XML:com.adobe.xmp"):
-                image.info.pop(key, None)
+            _drop_xmp(image)
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except Exception as error:  # Pillow's readers raise of every kind on damaged files.
         raise ValueError(f"Pillow cannot read the image: {error}") from error
+
+
+def _drop_xmp(image) -> None:
+    """Of XMP data, which Pillow would look into as well, browsers take no orientation."""
+    for key in ("xmp", "XML:com.adobe.xmp"):
+        image.info.pop(key, None)
 
 
 def _too_large(width: int, height: int) -> str:
@@ -240,6 +244,26 @@ def why_unreadable(contents: bytes) -> str:
     except Exception:  # Pillow's readers raise of every kind on damaged files.
         return ""
     return _too_large(*size) if size[0] * size[1] > MAX_PIXELS else ""
+
+
+def upright_shape(contents: bytes) -> tuple[int, int]:
+    """Reads the height and width that `decode_image` gives an image, from its head alone.
+
+    Raises:
+        ValueError: If it is no image.
+    """
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(contents), formats=_readable_formats()) as image:
+                _drop_xmp(image)
+                width, height = image.size
+                orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception as error:  # Pillow's readers raise of every kind on damaged files.
+        raise ValueError(f"An image is needed. Received: {contents[:8]!r}….") from error
+    return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
 
 
 def _within_limit(shape: tf.Tensor) -> tf.Operation:
