@@ -57,6 +57,7 @@ KINDS = (
         "tfds:NAME[:CONFIG]",
         "an image set of tensorflow_datasets",
         ("tfds", "open_tfds"),
+        fields=(LABEL, MASK, BOXES, BOXES_AND_IGNORED),
         has_buffer=True,
     ),
     SourceKind(
