@@ -65,6 +65,7 @@ KINDS = (
         "tfrecord:FOLDER-OR-GLOB",
         "TFRecord shards of encoded images",
         ("tfrecord", "TFRecordShards"),
+        fields=(LABEL, MASK, BOXES, BOXES_AND_IGNORED),
         has_buffer=True,
     ),
     SourceKind(
