@@ -47,6 +47,13 @@ KINDS = (
         "digits", "digits", "scikit-learn's 1,797 scanned digits", ("digits", "open_digits")
     ),
     SourceKind(
+        "scenes",
+        "scenes",
+        "scikit-learn's scanned digits on its two photographs, 600 and 150 images",
+        ("scenes", "open_scenes"),
+        fields=(MASK, BOXES, BOXES_AND_IGNORED),
+    ),
+    SourceKind(
         "folder",
         "folder:PATH",
         "a folder of images for each class, or train and validation folders of such",
