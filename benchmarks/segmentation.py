@@ -35,13 +35,15 @@ def config_of(options: argparse.Namespace, sampler: str, epochs: int) -> Segment
         base_size=BASE,
         batch_size=8,
         short_side=(0.75, 2.0),
+        class_weights="softened",
         epochs=epochs,
         initial_learning_rate=0.0002,
         peak_learning_rate=0.002,
         final_learning_rate=0.00001,
         warmup_steps=300,
+        # Nothing has learned yet, the backbone as little as the head.
         head_learning_rate_factor=1.0,
-        ema_decay=0.995,
+        ema_decay=0.998,
         evaluation_size=options.evaluate[-1],
         checkpoint_every=100,
         seed=options.seed,
@@ -98,7 +100,7 @@ def main(arguments: list[str]) -> int:
         type=parse_size,
         nargs="+",
         metavar="SIDE|HxW",
-        default=[(192, 256), (288, 384), (360, 480)],
+        default=[(192, 256), (288, 384), (384, 512)],
         help="sizes to evaluate at; validation while training takes the last",
     )
     options = parser.parse_args(arguments)

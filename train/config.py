@@ -379,8 +379,9 @@ class SegmentationConfig(Config):
     )
     class_weights: str = option(
         "none",
-        "How much a pixel of each class counts: none (all alike) or balanced (of the training "
-        "masks: the median class's frequency over the class's own, where it occurs)",
+        "How much a pixel of each class counts: none (all alike), balanced (of the training masks, "
+        "the median class's frequency over the class's own, where it occurs) or softened (the "
+        "root of that)",
         "optimisation",
     )
 
@@ -414,7 +415,8 @@ class SegmentationConfig(Config):
 
         if self.class_weights == "none" or source is None:
             return Segmentation()
-        return Segmentation(balanced_class_weights(source, verbose=self.verbose))
+        power = {"balanced": 1.0, "softened": 0.5}[self.class_weights]
+        return Segmentation(balanced_class_weights(source, power, self.verbose))
 
 
 CONFIGS: dict[str, type[Config]] = {
@@ -430,7 +432,7 @@ _POSITIVE = (
 )
 _DROPOUTS = ("dropout", "classifier_dropout", "aspp_dropout")
 _CHOICES = {
-    "class_weights": ("none", "balanced"),
+    "class_weights": ("none", "balanced", "softened"),
     "output_stride": (None, 8, 16, 32),
     "activation": ("silu", "hard_swish"),
     "precision": ("float32", "mixed_float16", "mixed_bfloat16"),

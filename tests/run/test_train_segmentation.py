@@ -235,7 +235,7 @@ MISTAKES = {
     "no task": (["--recipe", "{nobody}"], "which is for nobody"),
     "class weights": (
         ["--class-weights", "rare"],
-        "`class_weights` must be one of ('none', 'balanced'). Received: 'rare'",
+        "`class_weights` must be one of ('none', 'balanced', 'softened'). Received: 'rare'",
     ),
     "output stride": (
         ["--output-stride", "4"],
