@@ -89,6 +89,20 @@ KINDS = (
         ("voc_segmentation", "VocSegmentation"),
         fields=(MASK,),
     ),
+    SourceKind(
+        "coco",
+        "coco:PATH",
+        "COCO's instances JSON files and folders of images",
+        ("coco", "Coco"),
+        fields=(BOXES, BOXES_AND_IGNORED),
+    ),
+    SourceKind(
+        "voc",
+        "voc:PATH",
+        "PASCAL VOC's folders, with boxes in Annotations",
+        ("voc", "Voc"),
+        fields=(BOXES, BOXES_AND_IGNORED),
+    ),
 )
 
 FORMS = ", ".join(repr(kind.form) for kind in KINDS)
