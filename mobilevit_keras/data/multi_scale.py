@@ -9,18 +9,19 @@ import tensorflow as tf
 
 from mobilevit_keras.data.adapter import EpochAdapter, cut_batches
 from mobilevit_keras.data.augmentation import AdvancedAugmentation, AdvancedPolicy
+from mobilevit_keras.data.crops import SHORT_SIDE, CentreCrop, make_crop
 from mobilevit_keras.data.decoding import decode_window
-from mobilevit_keras.data.geometry import (
-    ATTEMPTS,
-    Geometry,
-    centre_window,
-    crop_fractions,
-    random_window,
-)
+from mobilevit_keras.data.geometry import Geometry
 from mobilevit_keras.data.scales import Schedule, Steps
 from mobilevit_keras.data.skipped import SkippedImages, clear_errors
 from mobilevit_keras.data.source import Source
-from mobilevit_keras.data.targets import as_y, move_targets
+from mobilevit_keras.data.targets import (
+    as_y,
+    decode_targets,
+    kinds_in_image,
+    move_targets,
+    whole_fields,
+)
 from mobilevit_keras.data.threads import num_cores, untuned
 from mobilevit_keras.paper import BASE_SIZE, CROP_AREA, SIZES
 
@@ -41,9 +42,11 @@ class MultiScaleDataset(EpochAdapter):
     An epoch is a pure function of (seed, epoch): the order of the images, the size of each step,
     each image's crop and flip. Started at any step it equals the rest of the whole one.
     Records are shuffled encoded; all images of a step are decoded straight to that step's size.
+    Targets that lie in the image follow its pixels: masks hold 255 where nothing is, boxes whose
+    centre leaves the image become padding (label -1) and the others are clipped.
 
-    An image that cannot be read is skipped: another image of the same step takes its place, so that
-    the step keeps its shape, and `skipped` counts and names it.
+    An image that cannot be read, or whose target does not fit it, is skipped: another image of the
+    same step takes its place, so that the step keeps its shape, and `skipped` counts and names it.
 
     Args:
         source: Where the images come from.
@@ -52,9 +55,14 @@ class MultiScaleDataset(EpochAdapter):
         batch_size: Images of a step at the base size, over all replicas.
         sampler: See `Schedule`.
         last_batch: `"fill"` or `"drop"`, see `Schedule`.
-        augmentation: `"basic"`, RandomResizedCrop and horizontal flip; `"advanced"`, these and
+        augmentation: `"basic"`, a random crop and horizontal flip; `"advanced"`, these and
             RandAugment, random erasing, MixUp and CutMix; `"none"`, the largest centred crop.
-        crop_area: Smallest and largest part of an image's area that a random crop covers.
+        crop: How the random crop is taken, see `crops`: `"random_resized"`, a part of random area
+            and aspect, as classifiers learn; `"short_side"`, a square of the image at a random
+            scale, as segmenters do; `"sample"`, one around boxes, as detectors do.
+        crop_area: Smallest and largest part of an image's area that a random resized crop covers.
+        short_side: Smallest and largest short side of the scaled image, in parts of the step's
+            size.
         horizontal_flip: Whether half of the images are mirrored (wrong for digits and text).
         policy: How strong the advanced augmentation is.
         seed: Seed of sizes, order and augmentation.
@@ -85,7 +93,9 @@ class MultiScaleDataset(EpochAdapter):
         sampler: str = "multi_scale_variable_batch",
         last_batch: str = "fill",
         augmentation: str = "basic",
+        crop: str = "random_resized",
         crop_area: tuple[float, float] = CROP_AREA,
+        short_side: tuple[float, float] = SHORT_SIDE,
         horizontal_flip: bool = True,
         policy: AdvancedPolicy | None = None,
         seed: int = 0,
@@ -94,7 +104,16 @@ class MultiScaleDataset(EpochAdapter):
         num_replicas: int = 1,
         prepare: Callable[[tf.Tensor, Any], tuple[tf.Tensor, Any]] | None = None,
     ):
-        _check(source, augmentation, crop_area, policy)
+        _check(source, augmentation, policy)
+        self.crop = make_crop(crop, crop_area, short_side)
+        missing = [name for name in self.crop.needs if name not in source.fields]
+        if missing:
+            raise ValueError(
+                f"`crop={crop!r}` needs {', '.join(missing)}. "
+                f"Received: {source} with {', '.join(source.fields)}."
+            )
+        if augmentation == "none":
+            self.crop = CentreCrop()
         self.source = source
         self.schedule = Schedule(
             sampler=sampler,
@@ -107,7 +126,6 @@ class MultiScaleDataset(EpochAdapter):
         )
         self.augmentation = augmentation
         self.seed = seed
-        self.crop_area = tuple(crop_area)
         self.horizontal_flip = horizontal_flip
         self.policy = policy or AdvancedPolicy()
         self.one_hot = one_hot
@@ -298,17 +316,17 @@ class MultiScaleDataset(EpochAdapter):
         seed = tf.random.experimental.stateless_fold_in(seed, number)
         # One row for each image of the whole batch: what happens to an image does not depend on
         # how many workers share the batch.
-        random = tf.random.stateless_uniform((batch_size, 2 * ATTEMPTS + 3), seed, alg="philox")
+        random = tf.random.stateless_uniform(
+            (batch_size, self.crop.num_draws + 3), seed, alg="philox"
+        )
         part = batch_size // num_shards
         rows = slice(shard_index * part, (shard_index + 1) * part)
         random = random[rows]
-        tries = tf.reshape(random[:, 3:], (-1, ATTEMPTS, 2))
         images = {
             "record": {key: value[rows] for key, value in group.items()},
             "index": tf.range(part),
             "number": tf.range(batch_size)[rows],
-            "fractions": crop_fractions(tries, self.crop_area),
-            "position": random[:, :2],
+            "drawn": self.crop.draw(random[:, :2], random[:, 3:]),
             "flip": (random[:, 2] < 0.5) & (self.augmentation != "none" and self.horizontal_flip),
         }
         return {"height": step[0], "width": step[1], "seed": seed}, images
@@ -316,25 +334,30 @@ class MultiScaleDataset(EpochAdapter):
     def _decode_step(self, step, images, advanced) -> tf.data.Dataset:
         """Decodes a step's images in parallel; those that cannot be read are left out."""
         size = (step["height"], step["width"])
+        has_targets = bool(kinds_in_image(self.source.fields))
 
         def decode(image):
-            def window(shape):
-                if self.augmentation == "none":
-                    return centre_window(shape, *size)
-                return random_window(shape, image["fractions"], image["position"])
+            record = image["record"]
 
-            contents = self.source.load(image["record"]["image"])
-            cut_out, where = decode_window(contents, window, tf.cast(tf.stack(size), tf.int32))
-            geometry = Geometry(where, size, image["flip"])
-            return (
-                image["index"],
-                geometry.resize(cut_out),
-                move_targets(image["record"], geometry),
-            )
+            def choose(shape):
+                chosen = self.crop.choose(shape, size, image["drawn"], record)
+                return {**chosen, "shape": shape} if has_targets else chosen
 
-        def augment(index, pixels, moved):
+            contents = self.source.load(record["image"])
+            cut_out, chosen = decode_window(contents, choose, tf.cast(tf.stack(size), tf.int32))
+            targets = decode_targets(self.source, record, chosen.pop("shape", None))
+            geometry = Geometry(size=size, flip=image["flip"], **chosen)
+            pixels, moved = geometry.resize(cut_out), move_targets(targets, geometry)
+            if advanced is None:
+                return image["index"], geometry.place(pixels), moved
+            return image["index"], pixels, moved, chosen
+
+        def augment(index, pixels, moved, chosen):
             seed = tf.random.experimental.stateless_fold_in(step["seed"], images["number"][index])
-            return index, advanced.image(pixels, seed), moved
+            pixels = advanced.image(pixels, seed)
+            # Only now, so that what lies around an image stays black.
+            geometry = Geometry(size=size, flip=images["flip"][index], **chosen)
+            return index, geometry.place(pixels), moved
 
         decoded = (
             tf.data.Dataset.from_tensor_slices(images)
@@ -357,7 +380,7 @@ class MultiScaleDataset(EpochAdapter):
     def _finish(self, step, index, pixels, moved, records, advanced):
         """Fills the places of a step's unreadable images, and mixes images and labels."""
         names = records["name"]
-        targets = {field: records[field] for field in self.source.fields}
+        targets = {field: records[field] for field in whole_fields(self.source.fields)}
         expected = tf.shape(names)[0]
         found = tf.shape(index)[0]
 
@@ -393,7 +416,7 @@ class MultiScaleDataset(EpochAdapter):
         """Notes a step's unreadable images; called by the graph."""
         lost = np.setdiff1d(np.arange(len(names)), found)
         for index in lost:
-            self.skipped.add(names[index].decode(errors="replace"))
+            self.skipped.add(names[index].decode(errors="replace"), self.source)
         if len(found) == 0:
             self.skipped.stop(
                 "A step needs an image that can be read. Received: "
@@ -402,7 +425,7 @@ class MultiScaleDataset(EpochAdapter):
         return np.int64(len(lost))
 
 
-def _check(source: Source, augmentation: str, crop_area, policy: AdvancedPolicy | None) -> None:
+def _check(source: Source, augmentation: str, policy: AdvancedPolicy | None) -> None:
     if augmentation not in AUGMENTATIONS:
         raise ValueError(
             f"`augmentation` must be one of {AUGMENTATIONS}. Received: {augmentation!r}."
@@ -411,10 +434,6 @@ def _check(source: Source, augmentation: str, crop_area, policy: AdvancedPolicy 
         raise ValueError(
             "`augmentation='advanced'` mixes labels, which must be an image's only target. "
             f"Received: {source} with {', '.join(source.fields)}."
-        )
-    if not 0.0 < crop_area[0] <= crop_area[1] <= 1.0:
-        raise ValueError(
-            f"`crop_area` must be two rising fractions in (0, 1]. Received: {crop_area}."
         )
     if policy is not None and augmentation != "advanced":
         raise ValueError(

@@ -4,10 +4,12 @@ import abc
 import os
 import unicodedata
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
+from mobilevit_keras.data.decoding import why_unreadable
 from mobilevit_keras.data.threads import num_cores, untuned
 
 SPLITS = ("train", "validation")
@@ -31,9 +33,16 @@ class Source(abc.ABC):
     """Images with their targets in two splits, `train` and `validation`.
 
     A record is a dictionary: `image` (string), `name` (string, for messages) and a target for each
-    of `fields`; `label` is an int64 scalar. What `image` holds is the source's affair; `load` turns
-    it into the bytes of an image file. Records are small or cheap to shuffle, loaded and decoded
-    only after that.
+    of `fields`. What `image` holds is the source's affair; `load` turns it into the bytes of an
+    image file. Records are small or cheap to shuffle, loaded and decoded only after that.
+
+    Targets by their fields:
+    - `label`: the image's class, an int64 scalar;
+    - `mask`: a string of which `load_mask` makes the bytes of a PNG file of class numbers, as large
+      as the upright image, 255 where none is known;
+    - `boxes` and `labels`: float32 `(M, 4)`, left, top, right and bottom in pixels of the upright
+      image, and int64 `(M,)`, their classes. M is the same for all records; what is left is filled
+      with zeros and -1.
 
     Args:
         class_names: Names of the classes in index order.
@@ -85,6 +94,24 @@ class Source(abc.ABC):
     def load(self, image: tf.Tensor) -> tf.Tensor:
         """Returns the bytes of an image file, given a record's `image`. Runs in parallel maps."""
         return image
+
+    def load_mask(self, mask: tf.Tensor) -> tf.Tensor:
+        """Returns the bytes of a PNG file, given a record's `mask`. Runs in parallel maps."""
+        return mask
+
+    def why_unreadable(self, name: str) -> str:
+        """Says in a few words why an image or its target cannot be used.
+
+        Args:
+            name: The record's.
+
+        Returns:
+            What is to be said beside the name; empty where there is nothing special.
+        """
+        try:
+            return why_unreadable(Path(name).read_bytes())
+        except (OSError, ValueError):
+            return ""
 
     def diagnose(self, error: tf.errors.OpError) -> str | None:
         """Says in a person's words what an error of an iterator means.
