@@ -5,7 +5,7 @@ from mobilevit_keras.data.augmentation import AdvancedPolicy
 from mobilevit_keras.data.decoding import decode_image, image_extensions
 from mobilevit_keras.data.evaluation import EvaluationDataset, take_images
 from mobilevit_keras.data.geometry import Geometry
-from mobilevit_keras.data.images import evaluation_transform, load_images, preprocess
+from mobilevit_keras.data.images import evaluation_transform, load_images, preprocess, read_image
 from mobilevit_keras.data.multi_scale import MultiScaleDataset
 from mobilevit_keras.data.scales import Schedule, Steps, generate_sizes
 from mobilevit_keras.data.skipped import SkippedImages, clear_errors
@@ -30,5 +30,6 @@ __all__ = [
     "load_images",
     "open_source",
     "preprocess",
+    "read_image",
     "take_images",
 ]

@@ -59,7 +59,7 @@ class ProbabilityComparison(LogitComparison):
 
     def summary(self) -> str:
         return (
-            f"largest difference {self.max_abs_difference:.2e}, same class on "
+            f"largest difference of a probability {self.max_abs_difference:.2e}, same class on "
             f"{100 * self.top1_agreement:.1f}% of {len(self.expected)} images"
         )
 
