@@ -84,7 +84,7 @@ def main(arguments: list[str]) -> int:
         )
         keras.utils.set_random_seed(0)
         model = build_model(config, [str(i) for i in range(_NUM_CLASSES)])
-        compile_for(config.task(), model, config.recipe(), 1000)
+        compile_for(config.open_task(), model, config.recipe(), 1000)
         rng = np.random.default_rng(0)
         batch = (
             rng.random((options.batch_size, options.size, options.size, 3), "float32"),

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mobilevit_keras.commands import parse_size
+
 
 def add_arguments(
     parser: argparse.ArgumentParser, output: str, precisions: tuple[str, ...]
@@ -31,17 +33,6 @@ def add_arguments(
         help="what to compare with Keras on: an image file, a folder, or a data source such as "
         "digits (default: the samples beside the model, else two photographs)",
     )
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Reads "256" or "256x192" (height x width)."""
-    height, _, width = text.lower().partition("x")
-    try:
-        return int(height), int(width or height)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"a side or HEIGHTxWIDTH is needed, not {text!r}"
-        ) from None
 
 
 def run_export(

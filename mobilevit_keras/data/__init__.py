@@ -2,6 +2,7 @@
 
 from mobilevit_keras.data.adapter import EpochAdapter
 from mobilevit_keras.data.augmentation import AdvancedPolicy
+from mobilevit_keras.data.class_weights import balanced_class_weights
 from mobilevit_keras.data.decoding import decode_image, image_extensions
 from mobilevit_keras.data.evaluation import EvaluationDataset, take_images
 from mobilevit_keras.data.geometry import Geometry
@@ -22,6 +23,7 @@ __all__ = [
     "SkippedImages",
     "Source",
     "Steps",
+    "balanced_class_weights",
     "clear_errors",
     "decode_image",
     "evaluation_transform",

@@ -8,9 +8,8 @@ from keras import ops
 from mobilevit_keras.layers import ASPP
 from mobilevit_keras.layers.fake_quant import quantize, quantizer
 from mobilevit_keras.layers.forms import QUANTIZED
-from mobilevit_keras.layers.resize import resize_bilinear
 from mobilevit_keras.layers.transformer import token_dense
-from mobilevit_keras.metrics import MeanIoU, PixelAccuracy, PixelCrossEntropy
+from mobilevit_keras.metrics import MeanIoU, PixelAccuracy, PixelCrossEntropy, class_masks
 from mobilevit_keras.models.backbone import MobileViTBackbone
 from mobilevit_keras.models.classes import check_classes
 from mobilevit_keras.models.preprocessing import Preprocessing
@@ -219,10 +218,8 @@ class MobileViTImageSegmenter(VisionTask):
         Returns:
             int32 `(B, H, W)`: the class whose logit, enlarged bilinearly, is the largest.
         """
-        logits = self(images, training=False)
-        height, width = ops.shape(images)[1:3]
-        enlarged = resize_bilinear(logits, height, width)
-        return ops.convert_to_numpy(ops.argmax(enlarged, axis=-1)).astype(np.int32)
+        logits = ops.convert_to_numpy(self(images, training=False))
+        return class_masks(logits, *np.shape(images)[1:3])
 
     def get_config(self) -> dict:
         return {
