@@ -44,14 +44,13 @@ def run_export(
     from mobilevit_keras.models import load_model
 
     model = load_model(options.model)
-    crop = model.preprocessing.crop_size
     samples = options.model.parent / "samples"
     images = options.images
     if images is None and samples.is_dir():
         images = samples
     try:
         with quiet_libraries():
-            size = options.size or (crop, crop)
+            size = options.size or model.preprocessing.sides
             report = export(model, options.output, size, options.precision, images, **more)
     except CheckError as error:
         print(f"check failed: {error} Nothing was written.", file=sys.stderr)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from mobilevit_keras.paper import CROP_AREA, MINIMUM_SIZE, SIZES
+from mobilevit_keras.paper import CROP_AREA, MINIMUM_SIZE, SHORT_SIDE, SIZES
 from mobilevit_keras.source_kinds import DATA_HELP, kind_of
 from mobilevit_keras.training.recipe import Recipe
 
@@ -363,7 +363,7 @@ class SegmentationConfig(Config):
         "augmentation",
     )
     short_side: tuple[float, float] = option(
-        (0.5, 2.0),
+        SHORT_SIDE,
         "Of crop short_side: the image's shorter side over that of the window",
         "augmentation",
     )
@@ -407,7 +407,7 @@ class SegmentationConfig(Config):
         from mobilevit_keras.models import Preprocessing
 
         size = self.evaluation_size
-        return Preprocessing(crop_size=size[0] if len(size) == 1 else size, resize="stretch")
+        return Preprocessing(crop_size=size if len(size) == 2 else size[0], resize="stretch")
 
     def open_task(self, source=None):
         from mobilevit_keras.data import balanced_class_weights

@@ -12,11 +12,10 @@ from typing import ClassVar
 
 import tensorflow as tf
 
-from mobilevit_keras.paper import CROP_AREA
+from mobilevit_keras.paper import CROP_AREA, SHORT_SIDE
 
 CROP_ASPECT = (3 / 4, 4 / 3)
 ATTEMPTS = 10  # tries of RandomResizedCrop before it settles for a centred crop
-SHORT_SIDE = (0.5, 2.0)
 
 # SSD's crops, as the detectors' authors have them: how large an image's part is, what of a box must
 # lie in it (0 asks for a box's centre alone, 1 is no crop), how often one is looked for.

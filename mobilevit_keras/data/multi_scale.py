@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from mobilevit_keras.data.adapter import EpochAdapter, cut_batches
 from mobilevit_keras.data.augmentation import AdvancedAugmentation, AdvancedPolicy
-from mobilevit_keras.data.crops import SHORT_SIDE, CentreCrop, make_crop
+from mobilevit_keras.data.crops import CentreCrop, make_crop
 from mobilevit_keras.data.decoding import decode_window
 from mobilevit_keras.data.geometry import Geometry
 from mobilevit_keras.data.scales import Schedule, Steps
@@ -23,7 +23,7 @@ from mobilevit_keras.data.targets import (
     whole_fields,
 )
 from mobilevit_keras.data.threads import num_cores, untuned
-from mobilevit_keras.paper import BASE_SIZE, CROP_AREA, SIZES
+from mobilevit_keras.paper import BASE_SIZE, CROP_AREA, SHORT_SIDE, SIZES
 
 AUGMENTATIONS = ("none", "basic", "advanced")
 

@@ -81,6 +81,8 @@ def evaluate(
         short_side=predictor.preprocessing.short_side,
         crop_size=predictor.size,
         interpolation=predictor.preprocessing.interpolation,
+        resize=predictor.preprocessing.resize,
+        whole_targets=predictor.task.whole_targets,
         batch_size=batch_size,
         skipped=skipped,
         prepare=predictor.task.prepare_evaluation(source),

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from mobilevit_keras.commands import size_text
-from mobilevit_keras.data.geometry import crop_sides
 from mobilevit_keras.description import read_description
 from mobilevit_keras.export.results import Results
 from mobilevit_keras.export.tfjs_runner import iterate_tfjs
@@ -90,7 +89,7 @@ def _open_keras(path: Path, size: tuple[int, int] | None) -> Predictor:
             raise ValueError(
                 f"A size must be at least {MINIMUM_SIZE} pixels. Received: {size_text(size)}."
             )
-        preprocessing = preprocessing.at_size(size[0] if size[0] == size[1] else size)
+        preprocessing = preprocessing.at_size(size)
 
     def run(batches: Batches) -> Iterator[Results]:
         import tensorflow as tf
@@ -113,7 +112,7 @@ def _open_keras(path: Path, size: tuple[int, int] | None) -> Predictor:
         path=path,
         task=task,
         preprocessing=preprocessing,
-        size=crop_sides(preprocessing.crop_size) if size is None else size,
+        size=preprocessing.sides if size is None else size,
         num_classes=getattr(model, "num_classes", None),
         class_names=model.class_names,
         precision=str(model.backbone.config["dtype"]),

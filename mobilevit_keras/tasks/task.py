@@ -88,8 +88,8 @@ class Task(abc.ABC):
         fields: What the records of a source must hold beside the image.
         monitor: The metric that says how good a model is; larger is better.
         curves: Title and metric of the pictures beside the loss's.
-        whole_targets: Whether `meter` takes targets as they lie in the whole original images, and
-            not as they lie in what the network sees; see `EvaluationDataset`.
+        whole_targets: Whether a meter takes targets as they lie in the original images, see
+            `EvaluationDataset`.
     """
 
     name: ClassVar[str]

@@ -11,7 +11,6 @@ from mobilevit_keras.data.geometry import (
     evaluation_size,
 )
 
-
 CASES = json.loads((Path(__file__).parent / "preprocessing_cases.json").read_text())["cases"]
 
 
