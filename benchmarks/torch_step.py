@@ -19,8 +19,29 @@ VARIANTS = {
 }
 
 
+def classification(config, options):
+    """Returns a classifier, and what computes its loss."""
+    config.num_labels = 1000
+    model = transformers.MobileViTForImageClassification(config).train()
+    loss_function = torch.nn.CrossEntropyLoss(label_smoothing=0.1)
+    labels = torch.randint(0, config.num_labels, (options.batch_size,))
+    return model, lambda images: loss_function(model(pixel_values=images).logits, labels)
+
+
+def segmentation(config, options):
+    """Returns a segmenter, and what computes its loss, which enlarges the logits to the masks."""
+    config.num_labels = 21
+    config.output_stride = 16
+    model = transformers.MobileViTForSemanticSegmentation(config).train()
+    cells = (options.batch_size, options.size // 16, options.size // 16)
+    masks = torch.randint(0, config.num_labels, cells)
+    masks = masks.repeat_interleave(16, dim=1).repeat_interleave(16, dim=2)
+    return model, lambda images: model(pixel_values=images, labels=masks).loss
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--task", required=True, choices=("classification", "segmentation"))
     parser.add_argument("--variant", required=True, choices=VARIANTS)
     parser.add_argument("--size", type=int, required=True)
     parser.add_argument("--batch-size", type=int, required=True)
@@ -35,20 +56,17 @@ def main() -> None:
         neck_hidden_sizes=neck_hidden_sizes,
         expand_ratio=expand_ratio,
         hidden_dropout_prob=dropout,
-        num_labels=1000,
     )
-    model = transformers.MobileViTForImageClassification(config).train()
+    model, loss_of = globals()[options.task](config, options)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-4, weight_decay=0.01)
-    loss_function = torch.nn.CrossEntropyLoss(label_smoothing=0.1)
     images = torch.rand(options.batch_size, 3, options.size, options.size)
-    labels = torch.randint(0, 1000, (options.batch_size,))
     parameters = sum(p.numel() for p in model.parameters())
     print(f"ready torch {torch.__version__} transformers {transformers.__version__} {parameters}")
     sys.stdout.flush()
     for _ in sys.stdin:
         began_at = time.perf_counter()
         optimizer.zero_grad(set_to_none=True)
-        loss = loss_function(model(pixel_values=images).logits, labels)
+        loss = loss_of(images)
         loss.backward()
         optimizer.step()
         # Reading the loss waits for the step.

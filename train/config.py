@@ -639,4 +639,10 @@ def _task_of_data(data: str) -> str:
     """The task whose targets a source has where nobody asks for others."""
     kind = kind_of(data)
     fields = ("label",) if kind is None else kind.fields[0]
-    return next((name for name, config in CONFIGS.items() if config.FIELDS == fields), "")
+    tasks = [name for name, config in CONFIGS.items() if config.FIELDS == fields]
+    if not tasks:
+        raise ValueError(
+            f"`--task` must say what is trained, {' or '.join(CONFIGS)}. Received: data={data!r}, "
+            f"which has {' and '.join(fields)}."
+        )
+    return tasks[0]

@@ -8,7 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from mobilevit_keras.data.adapter import EpochAdapter, cut_batches
-from mobilevit_keras.data.augmentation import AdvancedAugmentation, AdvancedPolicy
+from mobilevit_keras.data.augmentation import (
+    AdvancedAugmentation,
+    AdvancedPolicy,
+    PhotometricAugmentation,
+)
 from mobilevit_keras.data.crops import CentreCrop, make_crop
 from mobilevit_keras.data.decoding import decode_window
 from mobilevit_keras.data.geometry import Geometry
@@ -25,7 +29,8 @@ from mobilevit_keras.data.targets import (
 from mobilevit_keras.data.threads import num_cores, untuned
 from mobilevit_keras.paper import BASE_SIZE, CROP_AREA, SHORT_SIDE, SIZES
 
-AUGMENTATIONS = ("none", "basic", "advanced")
+AUGMENTATIONS = ("none", "basic", "photometric", "advanced")
+_Augmenter = AdvancedAugmentation | PhotometricAugmentation
 
 # Steps that are decoded at the same time: while the last images of one are waited for, the next
 # one's are on their way. With the prefetched step this bounds the memory to about four steps.
@@ -55,7 +60,8 @@ class MultiScaleDataset(EpochAdapter):
         batch_size: Images of a step at the base size, over all replicas.
         sampler: See `Schedule`.
         last_batch: `"fill"` or `"drop"`, see `Schedule`.
-        augmentation: `"basic"`, a random crop and horizontal flip; `"advanced"`, these and
+        augmentation: `"basic"`, a random crop and horizontal flip; `"photometric"`, these and
+            changes of brightness, contrast, saturation and hue; `"advanced"`, these and
             RandAugment, random erasing, MixUp and CutMix; `"none"`, the largest centred crop.
         crop: How the random crop is taken, see `crops`: `"random_resized"`, a part of random area
             and aspect, as classifiers learn; `"short_side"`, a square of the image at a random
@@ -249,15 +255,9 @@ class MultiScaleDataset(EpochAdapter):
                 "`num_shards` must divide `num_replicas`, so that every batch can be shared "
                 f"evenly. Received: {num_shards}, num_replicas={self.schedule.num_shards}."
             )
-        advanced = None
-        if self.augmentation == "advanced":
-            advanced = AdvancedAugmentation(
-                self.policy,
-                len(self.source.class_names),
-                [(count // num_shards, size, size) for size, count in self.schedule.scales],
-            )
+        augmenter = self._augmenter(num_shards)
         batches = positions.flat_map(
-            lambda position: self._epoch(position, num_shards, shard_index, advanced)
+            lambda position: self._epoch(position, num_shards, shard_index, augmenter)
         )
         options = untuned()
         options.deterministic = True
@@ -265,12 +265,20 @@ class MultiScaleDataset(EpochAdapter):
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
         return batches.prefetch(1).with_options(options)
 
+    def _augmenter(self, num_shards: int) -> _Augmenter | None:
+        if self.augmentation == "photometric":
+            return PhotometricAugmentation()
+        if self.augmentation != "advanced":
+            return None
+        shapes = [(count // num_shards, size, size) for size, count in self.schedule.scales]
+        return AdvancedAugmentation(self.policy, len(self.source.class_names), shapes)
+
     def _epoch(
         self,
         position: tf.Tensor,
         num_shards: int,
         shard_index: int,
-        advanced: AdvancedAugmentation | None,
+        augmenter: _Augmenter | None,
     ) -> tf.data.Dataset:
         """Builds an epoch from tensors, so that its graph is traced once for all epochs."""
         epoch, start_step = position[0], position[1]
@@ -298,12 +306,12 @@ class MultiScaleDataset(EpochAdapter):
                 )
             )
             .interleave(
-                lambda step, images: self._decode_step(step, images, advanced),
+                lambda step, images: self._decode_step(step, images, augmenter),
                 cycle_length=_STEPS_IN_FLIGHT,
                 num_parallel_calls=_STEPS_IN_FLIGHT,
                 deterministic=True,
             )
-            .map(lambda *batch: self._finish(*batch, advanced))
+            .map(lambda *batch: self._finish(*batch, augmenter))
         )
 
     def _step_table(self, epoch: np.ndarray) -> np.ndarray:
@@ -331,7 +339,7 @@ class MultiScaleDataset(EpochAdapter):
         }
         return {"height": step[0], "width": step[1], "seed": seed}, images
 
-    def _decode_step(self, step, images, advanced) -> tf.data.Dataset:
+    def _decode_step(self, step, images, augmenter) -> tf.data.Dataset:
         """Decodes a step's images in parallel; those that cannot be read are left out."""
         size = (step["height"], step["width"])
         has_targets = bool(kinds_in_image(self.source.fields))
@@ -348,13 +356,13 @@ class MultiScaleDataset(EpochAdapter):
             targets = decode_targets(self.source, record, chosen.pop("shape", None))
             geometry = Geometry(size=size, flip=image["flip"], **chosen)
             pixels, moved = geometry.resize(cut_out), move_targets(targets, geometry)
-            if advanced is None:
+            if augmenter is None:
                 return image["index"], geometry.place(pixels), moved
             return image["index"], pixels, moved, chosen
 
         def augment(index, pixels, moved, chosen):
             seed = tf.random.experimental.stateless_fold_in(step["seed"], images["number"][index])
-            pixels = advanced.image(pixels, seed)
+            pixels = augmenter.image(pixels, seed)
             # Only now, so that what lies around an image stays black.
             geometry = Geometry(size=size, flip=images["flip"][index], **chosen)
             return index, geometry.place(pixels), moved
@@ -364,7 +372,7 @@ class MultiScaleDataset(EpochAdapter):
             .map(decode, num_parallel_calls=num_cores(), deterministic=True)
             .ignore_errors()
         )
-        if advanced is not None:
+        if augmenter is not None:
             decoded = decoded.map(augment, num_parallel_calls=num_cores(), deterministic=True)
         # Where none is readable there is no batch; an empty one tells the next stage so.
         nothing = tf.data.Dataset.from_tensors(
@@ -377,8 +385,9 @@ class MultiScaleDataset(EpochAdapter):
             .map(lambda index, pixels, moved: (step, index, pixels, moved, images["record"]))
         )
 
-    def _finish(self, step, index, pixels, moved, records, advanced):
+    def _finish(self, step, index, pixels, moved, records, augmenter):
         """Fills the places of a step's unreadable images, and mixes images and labels."""
+        mixes = isinstance(augmenter, AdvancedAugmentation)
         names = records["name"]
         targets = {field: records[field] for field in whole_fields(self.source.fields)}
         expected = tf.shape(names)[0]
@@ -399,18 +408,15 @@ class MultiScaleDataset(EpochAdapter):
         pixels = tf.ensure_shape(pixels, (None, None, None, 3))
         targets = {**targets, **moved}
         if "label" in targets:
-            targets["label"] = self._labels(tf.ensure_shape(targets["label"], (None,)), advanced)
-        if advanced is not None:
-            pixels, targets["label"] = advanced.batch(pixels, targets["label"], step["seed"])
+            targets["label"] = tf.ensure_shape(targets["label"], (None,))
+            if self.one_hot and not mixes:
+                targets["label"] = tf.one_hot(targets["label"], len(self.source.class_names))
+        if mixes:
+            pixels, targets["label"] = augmenter.batch(pixels, targets["label"], step["seed"])
             pixels = tf.ensure_shape(pixels, (None, None, None, 3))
-            targets["label"] = tf.ensure_shape(targets["label"], (None, advanced.num_classes))
+            targets["label"] = tf.ensure_shape(targets["label"], (None, augmenter.num_classes))
         y = as_y(targets)
         return (pixels, y) if self.prepare is None else self.prepare(pixels, y)
-
-    def _labels(self, labels, advanced):
-        if advanced is None and self.one_hot:
-            return tf.one_hot(labels, len(self.source.class_names))
-        return labels
 
     def _skip(self, names: np.ndarray, found: np.ndarray) -> np.int64:
         """Notes a step's unreadable images; called by the graph."""

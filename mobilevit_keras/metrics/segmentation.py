@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from mobilevit_keras.layers.resize import resize_bilinear
+from mobilevit_keras.metrics.replicas import mean_over_replicas
 
 IGNORED = 255
 """The number in a mask that says that a pixel is of no class and does not count."""
@@ -120,10 +121,10 @@ class PixelCrossEntropy(keras.losses.Loss):
         if self.class_weights is not None:
             self._check(logits.shape[-1])
             weights *= ops.take(ops.convert_to_tensor(self.class_weights, losses.dtype), classes)
-        if self.reduction in ("sum_over_batch_size", "mean"):
+        if self.reduction in ("sum_over_batch_size", "mean", "mean_with_sample_weight"):
             # Keras divides by the number of pixels, whatever they weigh.
             number = ops.cast(ops.size(weights), losses.dtype)
-            weights *= ops.divide_no_nan(number, ops.sum(weights))
+            weights *= ops.divide_no_nan(number, mean_over_replicas(ops.sum(weights)))
         return losses * weights
 
     def _check(self, num_classes: int) -> None:
