@@ -6,8 +6,9 @@
 
 The other Python needs torch and transformers. Both train from random weights with AdamW (of
 classifiers with label smoothing) on the same shapes, two threads each, and take turns of several
-steps, so that a machine whose speed drifts slows both alike. The first two steps of a turn are not counted: after a pause
-PyTorch's took eight times as long. Exits with status 1 where the ratio of the medians is above 1.
+steps, so that a machine whose speed drifts slows both alike. The first two steps of a turn are not
+counted: after a pause PyTorch's took eight times as long. Exits with status 1 where the ratio of
+the medians is above 1.
 """
 
 import argparse
@@ -119,8 +120,9 @@ def main(arguments: list[str]) -> int:
     ours, theirs = (float(np.median(seconds)) for seconds in counted)
     load = os.getloadavg()[0]
     print(
-        f"{options.task}, {options.variant}, {options.size} px, batch {options.batch_size}, float32, "
-        f"{options.threads} threads; {os.cpu_count()} cores, {platform.machine()}, load {load:.1f}"
+        f"{options.task}, {options.variant}, {options.size} px, batch {options.batch_size}, "
+        f"float32, {options.threads} threads; {os.cpu_count()} cores, {platform.machine()}, "
+        f"load {load:.1f}"
     )
     print(f"{' '.join(ready[1:5])}: {theirs * 1e3:.1f} ms a step, {ready[5]} parameters")
     trainable = sum(int(np.prod(w.shape)) for w in model.trainable_variables)

@@ -45,7 +45,7 @@ def _move_mask(targets, geometry):
 
 def _decode_boxes(source, record, shape):
     return {
-        "boxes": tf.ensure_shape(record["boxes"], (None, 4)),
+        "boxes": tf.ensure_shape(source.load_boxes(record, shape), (None, 4)),
         "labels": tf.ensure_shape(record["labels"], (None,)),
     }
 

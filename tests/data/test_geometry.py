@@ -8,6 +8,7 @@ import tensorflow as tf
 from mobilevit_keras.data.geometry import (
     Geometry,
     evaluation_geometry,
+    evaluation_image,
     evaluation_size,
 )
 
@@ -61,3 +62,44 @@ def test_evaluations_window_lies_where_its_pixels_come_from():
     geometry = evaluation_geometry(tf.constant([100, 200]), 50, (40, 60))
     # The box for 40 x 60 is 50 x 75; the image becomes 50 x 100, cut at (5, 20).
     np.testing.assert_allclose(geometry.window, [10, 40, 80, 120], atol=1e-4)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_frame_has_nothing_around_it(flip):
+    """Two times enlarged, 8 rows and 6 columns from the corner of a larger black picture."""
+    image = np.random.default_rng(0).integers(1, 255, (20, 30, 3), np.uint8)
+    mask = np.arange(600, dtype=np.uint8).reshape(20, 30) % 200
+    window, frame = tf.constant([5, 10, 10, 12]), tf.constant([8, 6, 20, 24])
+    geometry = Geometry(window, (40, 50), flip, frame)
+    pixels = geometry.image(tf.constant(image)).numpy()
+    assert pixels.shape == (40, 50, 3)
+    moved = geometry.mask(tf.constant(mask)).numpy()
+    expected = np.full((40, 50), 255, np.uint8)
+    expected[8:28, 6:30] = mask[5:15, 10:22].repeat(2, 0).repeat(2, 1)
+    np.testing.assert_array_equal(moved, expected[:, ::-1] if flip else expected)
+    np.testing.assert_array_equal(pixels.max(-1) == 0, moved == 255)
+    box = np.array([[10, 5, 22, 15], [11, 7, 13, 10]], np.float32)
+    wanted = np.array([[6, 8, 30, 28], [8, 12, 12, 18]], np.float32)
+    if flip:
+        wanted[:, [0, 2]] = 50 - wanted[:, [2, 0]]
+    np.testing.assert_allclose(geometry.boxes(box), wanted)
+    np.testing.assert_allclose(geometry.bounds(), wanted[0])
+    np.testing.assert_allclose(geometry.boxes_back(wanted), box, atol=1e-5)
+    back = geometry.mask_back(tf.constant(moved), (20, 30)).numpy()
+    seen = np.zeros((20, 30), bool)
+    seen[5:15, 10:22] = True
+    np.testing.assert_array_equal(back, np.where(seen, mask, 255))
+
+
+def test_without_a_frame_the_window_fills_the_size():
+    geometry = Geometry(tf.constant([5, 10, 10, 12]), (40, 50))
+    assert geometry.bounds().numpy().tolist() == [0, 0, 50, 40]
+
+
+def test_stretching_takes_the_whole_image():
+    geometry = evaluation_geometry(tf.constant([100, 200]), 0, (40, 60), "stretch")
+    assert geometry.window.numpy().tolist() == [0, 0, 100, 200]
+    assert tuple(geometry.size) == (40, 60)
+    image = np.random.default_rng(0).integers(0, 256, (100, 200, 3), np.uint8)
+    stretched = evaluation_image(tf.constant(image), 0, (40, 60), "bilinear", "stretch")
+    np.testing.assert_allclose(stretched, geometry.image(tf.constant(image)), atol=1e-5)
