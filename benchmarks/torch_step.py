@@ -12,7 +12,7 @@ import torch
 import transformers
 
 # As in apple/mobilevit-*: transformer widths, widths from the stem to the expansion, MV2 expansion.
-_VARIANTS = {
+VARIANTS = {
     "mobilevit_xxs": ([64, 80, 96], [16, 16, 24, 48, 64, 80, 320], 2.0, 0.05),
     "mobilevit_xs": ([96, 120, 144], [16, 32, 48, 64, 80, 96, 384], 4.0, 0.1),
     "mobilevit_s": ([144, 192, 240], [16, 32, 64, 96, 128, 160, 640], 4.0, 0.1),
@@ -42,14 +42,14 @@ def segmentation(config, options):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--task", required=True, choices=("classification", "segmentation"))
-    parser.add_argument("--variant", required=True, choices=_VARIANTS)
+    parser.add_argument("--variant", required=True, choices=VARIANTS)
     parser.add_argument("--size", type=int, required=True)
     parser.add_argument("--batch-size", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    hidden_sizes, neck_hidden_sizes, expand_ratio, dropout = _VARIANTS[options.variant]
+    hidden_sizes, neck_hidden_sizes, expand_ratio, dropout = VARIANTS[options.variant]
     config = transformers.MobileViTConfig(
         image_size=options.size,
         hidden_sizes=hidden_sizes,

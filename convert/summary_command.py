@@ -67,7 +67,7 @@ def main(options: argparse.Namespace) -> int:
             f"{name:<24} {result.text(figure):>8} {predictor.num_bytes / 1000:>7.0f} "
             f"{result.milliseconds_per_image:>9.2f}  {against}".rstrip()
         )
-    print("difference: largest of a probability; times: Keras in batches of 64, exports one by one")
+    print("times: Keras in batches of 64, exports one by one")
     for problem in problems:
         print(f"check failed: {problem}", file=sys.stderr)
     return 1 if problems else 0

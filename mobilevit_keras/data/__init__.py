@@ -7,7 +7,7 @@ from mobilevit_keras.data.crops import CROPS
 from mobilevit_keras.data.decoding import decode_image, image_extensions
 from mobilevit_keras.data.evaluation import EvaluationDataset, take_images
 from mobilevit_keras.data.geometry import Geometry
-from mobilevit_keras.data.images import evaluation_transform, load_images, preprocess
+from mobilevit_keras.data.images import evaluation_transform, load_images, preprocess, read_image
 from mobilevit_keras.data.masks import decode_mask, read_mask
 from mobilevit_keras.data.multi_scale import MultiScaleDataset
 from mobilevit_keras.data.scales import Schedule, Steps, generate_sizes
@@ -36,6 +36,7 @@ __all__ = [
     "load_images",
     "open_source",
     "preprocess",
+    "read_image",
     "read_mask",
     "take_images",
 ]

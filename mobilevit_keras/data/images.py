@@ -59,17 +59,29 @@ def load_images(
     check_evaluation_size(short_side, crop_size, interpolation, resize)
     images = np.empty((len(paths), *crop_sides(crop_size), 3), np.float32)
     for index, path in enumerate(paths):
-        contents = Path(path).read_bytes()
-        try:
-            images[index] = evaluation_transform(
-                tf.constant(contents), short_side, crop_size, interpolation, resize
-            )
-        except (tf.errors.OpError, ValueError) as error:
-            why = why_unreadable(contents)
-            raise ValueError(
-                f"A readable image is needed. Received: {printable(path)}{why and f' ({why})'}."
-            ) from error
+        image = tf.constant(read_image(path))
+        images[index] = evaluation_image(image, short_side, crop_size, interpolation, resize)
     return images
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Reads an image file, upright and in RGB.
+
+    Returns:
+        uint8 `(H, W, 3)`.
+
+    Raises:
+        OSError: If the file cannot be opened.
+        ValueError: If it is no image, or one cut short.
+    """
+    contents = Path(path).read_bytes()
+    try:
+        return decode_image(tf.constant(contents)).numpy()
+    except (tf.errors.OpError, ValueError) as error:
+        why = why_unreadable(contents)
+        raise ValueError(
+            f"A readable image is needed. Received: {printable(path)}{why and f' ({why})'}."
+        ) from error
 
 
 def preprocess(

@@ -20,7 +20,8 @@ from mobilevit_keras.metrics import (
 from mobilevit_keras.models import MobileViTImageSegmenter, VisionTask
 from mobilevit_keras.palette import class_colours
 from mobilevit_keras.tasks.classification import class_names_of
-from mobilevit_keras.tasks.task import Comparison, FileOutput, Meter, Outputs, Task
+from mobilevit_keras.tasks.pixels import PixelComparison
+from mobilevit_keras.tasks.task import FileOutput, Meter, Outputs, Task
 
 OUTPUT_NAME = "segmentation"
 
@@ -118,10 +119,10 @@ class Segmentation(Task):
 
     def file_outputs(self, model: VisionTask) -> list[FileOutput]:
         text = "Logits of each class, for each cell of the image"
-        return [FileOutput(OUTPUT_NAME, text, class_names_of(model))]
+        return [FileOutput(OUTPUT_NAME, text, class_names_of(model), None, activation="softmax")]
 
-    def compare(self, expected: Outputs, actual: Outputs) -> Comparison:
-        raise NotImplementedError("Files of segmenters cannot be compared yet.")
+    def compare(self, expected: Outputs, actual: Outputs) -> PixelComparison:
+        return PixelComparison(expected[OUTPUT_NAME], actual[OUTPUT_NAME])
 
     def meter(self, class_names: Sequence[str] | None) -> MaskMeter:
         return MaskMeter(class_names)

@@ -24,13 +24,16 @@ class FileOutput:
         name: The output's name.
         description: What it holds, in words.
         labels: Names of the classes along its last axis, or None.
-        range: Smallest and largest value.
+        range: Smallest and largest value; None where there are none.
+        activation: Of a map of each class's logits, the function that makes probabilities of them
+            and that is left to the runtime: "softmax". None of any other output.
     """
 
     name: str
     description: str
     labels: Sequence[str] | None = None
-    range: tuple[float, float] = (0.0, 1.0)
+    range: tuple[float, float] | None = (0.0, 1.0)
+    activation: str | None = None
 
 
 class Comparison(abc.ABC):
