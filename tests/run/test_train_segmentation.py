@@ -121,10 +121,11 @@ def test_stopped_and_resumed_it_is_the_same_to_the_bit(run, tmp_path, monkeypatc
 
 
 class TestEvaluate:
-    def test_the_figures_and_those_of_each_class(self, run, capsys):
+    def test_the_figures_and_those_of_each_class(self, run, scenes, capsys):
         output, _ = run
         arguments = ["--model", output / "model.keras", "--data", "scenes"]
         assert train("evaluate", *arguments) == 0
+        assert scenes[-1] == ("scenes", {"fields": ("mask",)})
         line, *table = capsys.readouterr().out.splitlines()
         result = json.loads(line)
         figures = ["mean_iou", "pixel_accuracy", "class_iou", "images", "milliseconds_per_image"]
@@ -180,6 +181,20 @@ class TestWeights:
         assert tuned.preprocessing.resize == "stretch"
         for a, b in zip(trained.backbone.get_weights(), tuned.backbone.get_weights(), strict=True):
             np.testing.assert_allclose(a, b, atol=1e-6)
+
+    def test_int8_with_a_teacher(self, run, tmp_path):
+        trained, _ = run
+        flags = ["--weights", trained / "model.keras", "--output", tmp_path / "run"]
+        assert (
+            train(
+                "segmentation", "--recipe", "quantize_segmentation", "--smoke", *SMALL[:2], *flags
+            )
+            == 0
+        )
+        model = load_model(tmp_path / "run" / "model.keras")
+        assert (model.form, model.class_names) == ("quantized", NAMES)
+        logs = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
+        assert 0 < float(logs[-1]["val_mean_iou"]) <= 1
 
     def test_int8_needs_a_segmenter(self, tmp_path, capsys):
         build_tiny(3, NAMES).save(tmp_path / "trained.keras")
