@@ -5,7 +5,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8000
 SERVE ?= 1
-RUN ?= runs/digits
+# What `make demo` shows: classification or segmentation.
+TASK ?= classification
+DATA_classification := digits
+SIZE_classification := 48
+DATA_segmentation := scenes
+SIZE_segmentation := 128
+DATA := $(DATA_$(TASK))
+SIZE := $(SIZE_$(TASK))
+RUN ?= runs/$(DATA)
 # The tested set of packages, whole. `make CONSTRAINTS= …` installs what setup.cfg allows instead.
 CONSTRAINTS ?= constraints.txt
 WEB := convert/web
@@ -41,11 +49,15 @@ $(WEB)/dist/index.html: $(WEB)/node_modules/.package-lock.json \
 	cd $(WEB) && npm run --silent build
 	touch $@
 
-demo: setup
-	$(BIN)/python -m train classification --recipe digits --output $(RUN) --overwrite
-	$(BIN)/python -m convert tflite $(RUN)/model.keras $(RUN)/model.tflite --size 48
-	$(BIN)/python -m convert tfjs $(RUN)/model.keras $(RUN)/tfjs --size 48
-	$(BIN)/python -m convert summary $(RUN) --data digits
+.PHONY: need_task
+need_task:
+	@test -n "$(DATA)" || { echo "TASK is classification or segmentation, not $(TASK)"; exit 2; }
+
+demo: need_task setup
+	$(BIN)/python -m train $(TASK) --recipe $(DATA) --output $(RUN) --overwrite
+	$(BIN)/python -m convert tflite $(RUN)/model.keras $(RUN)/model.tflite --size $(SIZE)
+	$(BIN)/python -m convert tfjs $(RUN)/model.keras $(RUN)/tfjs --size $(SIZE)
+	$(BIN)/python -m convert summary $(RUN) --data $(DATA)
 ifneq ($(SERVE),0)
 	$(BIN)/python -m convert demo $(RUN) --port $(PORT)
 endif

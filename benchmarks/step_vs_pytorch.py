@@ -1,11 +1,14 @@
 """A training step of Keras `fit` beside Hugging Face's implementation in PyTorch.
 
   python -m benchmarks.step_vs_pytorch --torch-python path/to/venv/bin/python
+  python -m benchmarks.step_vs_pytorch --torch-python path/to/venv/bin/python \\
+      --task segmentation --size 256 --batch-size 8
 
-The other Python needs torch and transformers. Both train from random weights with AdamW and label
-smoothing on the same shapes, two threads each, and take turns of several steps, so that a machine
-whose speed drifts slows both alike. The first two steps of a turn are not counted: after a pause
-PyTorch's took eight times as long. Exits with status 1 where the ratio of the medians is above 1.
+The other Python needs torch and transformers. Both train from random weights with AdamW (of
+classifiers with label smoothing) on the same shapes, two threads each, and take turns of several
+steps, so that a machine whose speed drifts slows both alike. The first two steps of a turn are not
+counted: after a pause PyTorch's took eight times as long. Exits with status 1 where the ratio of
+the medians is above 1.
 """
 
 import argparse
@@ -23,9 +26,9 @@ import tensorflow as tf
 from mobilevit_keras.models import VARIANTS
 from mobilevit_keras.training.run import compile_for
 from train.assembly import build_model
-from train.config import ClassificationConfig
+from train.config import CONFIGS
 
-_NUM_CLASSES = 1000
+_NUM_CLASSES = {"classification": 1000, "segmentation": 21}
 _UNCOUNTED = 2
 
 
@@ -54,9 +57,22 @@ class _Turns(keras.callbacks.Callback):
         self.torch_seconds += [float(line) for line in lines]
 
 
+def targets_of(options: argparse.Namespace, rng: np.random.Generator) -> np.ndarray:
+    """What a batch of random images is told to be."""
+    num_classes, count = _NUM_CLASSES[options.task], options.batch_size
+    if options.task == "classification":
+        return np.eye(num_classes, dtype="float32")[rng.integers(0, num_classes, count)]
+    # Of patches, as in pictures, and not of single pixels.
+    cells = rng.integers(0, num_classes, (count, options.size // 16, options.size // 16))
+    return np.kron(cells, np.ones((1, 16, 16))).astype("uint8")
+
+
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--torch-python", required=True, metavar="FILE")
+    parser.add_argument("--task", default="classification", choices=list(_NUM_CLASSES))
     parser.add_argument("--variant", default="mobilevit_xxs", choices=list(VARIANTS))
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--batch-size", type=int, default=16)
@@ -66,7 +82,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     tf.config.threading.set_intra_op_parallelism_threads(options.threads)
     tf.config.threading.set_inter_op_parallelism_threads(options.threads)
-    common = ("--variant", options.variant, "--size", str(options.size))
+    common = ("--task", options.task, "--variant", options.variant, "--size", str(options.size))
     common += ("--batch-size", str(options.batch_size), "--threads", str(options.threads))
     script = Path(__file__).with_name("torch_step.py")
     other = subprocess.Popen(
@@ -79,18 +95,16 @@ def main(arguments: list[str]) -> int:
         ready = other.stdout.readline().split()
         if ready[:1] != ["ready"]:
             raise ValueError(f"`--torch-python` needs torch and transformers. Received: {ready}.")
-        config = ClassificationConfig(
+        config = CONFIGS[options.task](
             variant=options.variant, base_size=options.size, batch_size=options.batch_size
         )
         keras.utils.set_random_seed(0)
-        model = build_model(config, [str(i) for i in range(_NUM_CLASSES)])
-        compile_for(config.task(), model, config.recipe(), 1000)
+        model = build_model(config, [str(i) for i in range(_NUM_CLASSES[options.task])])
+        compile_for(config.open_task(), model, config.recipe(), 1000)
         rng = np.random.default_rng(0)
         batch = (
             rng.random((options.batch_size, options.size, options.size, 3), "float32"),
-            np.eye(_NUM_CLASSES, dtype="float32")[
-                rng.integers(0, _NUM_CLASSES, options.batch_size)
-            ],
+            targets_of(options, rng),
         )
         steps = (1 + options.turns) * options.steps
         dataset = tf.data.Dataset.from_tensors(batch).cache().repeat(steps)
@@ -106,8 +120,9 @@ def main(arguments: list[str]) -> int:
     ours, theirs = (float(np.median(seconds)) for seconds in counted)
     load = os.getloadavg()[0]
     print(
-        f"{options.variant}, {options.size} px, batch {options.batch_size}, float32, "
-        f"{options.threads} threads; {os.cpu_count()} cores, {platform.machine()}, load {load:.1f}"
+        f"{options.task}, {options.variant}, {options.size} px, batch {options.batch_size}, "
+        f"float32, {options.threads} threads; {os.cpu_count()} cores, {platform.machine()}, "
+        f"load {load:.1f}"
     )
     print(f"{' '.join(ready[1:5])}: {theirs * 1e3:.1f} ms a step, {ready[5]} parameters")
     trainable = sum(int(np.prod(w.shape)) for w in model.trainable_variables)

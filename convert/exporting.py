@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mobilevit_keras.commands import parse_size
+
 
 def add_arguments(
     parser: argparse.ArgumentParser, output: str, precisions: tuple[str, ...]
@@ -33,17 +35,6 @@ def add_arguments(
     )
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """Reads "256" or "256x192" (height x width)."""
-    height, _, width = text.lower().partition("x")
-    try:
-        return int(height), int(width or height)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"a side or HEIGHTxWIDTH is needed, not {text!r}"
-        ) from None
-
-
 def run_export(
     options: argparse.Namespace, export: Callable[..., dict[str, Any]], **more: Any
 ) -> int:
@@ -53,14 +44,13 @@ def run_export(
     from mobilevit_keras.models import load_model
 
     model = load_model(options.model)
-    crop = model.preprocessing.crop_size
     samples = options.model.parent / "samples"
     images = options.images
     if images is None and samples.is_dir():
         images = samples
     try:
         with quiet_libraries():
-            size = options.size or (crop, crop)
+            size = options.size or model.preprocessing.sides
             report = export(model, options.output, size, options.precision, images, **more)
     except CheckError as error:
         print(f"check failed: {error} Nothing was written.", file=sys.stderr)

@@ -1,15 +1,20 @@
-"""Classifies image files by a Keras model, prepared as its weights want them.
+"""Answers to image files by a Keras model, prepared as its weights want them.
 
 python -m convert predict runs/photos/model.keras holiday/*.jpg --top 3
+python -m convert predict runs/streets/model.keras holiday/*.jpg --output masks
 
-A file that cannot be read is named and left out; the exit status is 2 then.
+A classifier gives class names and probabilities. A segmenter gives the classes that an image shows
+and their shares of it; with --output also NAME.mask.png, the class number of every pixel with a
+palette, and NAME.overlay.jpg, the image with the classes' colours laid over it. A file that cannot
+be read is named and left out; the exit status is 2 then.
 """
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-HELP = "classify image files by a .keras model, a checkpoint or a preset"
+HELP = "classify or segment image files by a .keras model, a checkpoint or a preset"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,12 +22,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help=".keras model, checkpoint or preset")
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="image files")
     parser.add_argument("--top", type=int, default=5, help="classes to print (default: 5)")
-    parser.add_argument("--batch-size", type=int, default=32, help="images at once (default: 32)")
+    parser.add_argument(
+        "--batch-size", type=int, help="images at once (default: 32, of a segmenter 8)"
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="FOLDER", help="write a segmenter's masks and overlays here"
+    )
 
 
 def main(options: argparse.Namespace) -> int:
     """Runs the command; returns its exit status: 2 where a file could not be read."""
-    from mobilevit_keras.inference import iterate_predictions
     from mobilevit_keras.weights import load_weights_or_preset
 
     bad = []
@@ -32,11 +41,33 @@ def main(options: argparse.Namespace) -> int:
         print(f"error: {error}", file=sys.stderr)
 
     model = load_weights_or_preset(options.model)
-    for path, answers in iterate_predictions(
-        model, options.images, options.batch_size, options.top, unreadable
-    ):
-        listed = ", ".join(f"{name} {probability:.3f}" for name, probability in answers)
-        print(f"{path}: {listed}", flush=True)
+    for path, answers in _answers(model, options, unreadable):
+        print(f"{path}: {', '.join(answers)}", flush=True)
     if bad:
         print(f"{len(bad)} of {len(options.images)} files could not be read", file=sys.stderr)
     return 2 if bad else 0
+
+
+def _answers(model, options: argparse.Namespace, unreadable) -> Iterator[tuple[Path, list[str]]]:
+    """Yields for each file what to print of it."""
+    from mobilevit_keras import inference
+    from mobilevit_keras.models import MobileViTImageSegmenter
+
+    common = {"unreadable": unreadable}
+    if options.batch_size is not None:
+        common["batch_size"] = options.batch_size
+    if isinstance(model, MobileViTImageSegmenter):
+        if options.top < 1:
+            raise ValueError(f"`top` must be positive. Received: {options.top}.")
+        for image in inference.iterate_segmented(model, options.images, options.output, **common):
+            shares = image.shares()[: options.top]
+            yield image.path, [f"{name} {share:.1%}" for name, share in shares]
+        return
+    if options.output is not None:
+        raise ValueError(
+            f"--output takes a segmenter's pictures. Received: a {type(model).__name__}."
+        )
+    for path, pairs in inference.iterate_predictions(
+        model, options.images, top=options.top, **common
+    ):
+        yield path, [f"{name} {probability:.3f}" for name, probability in pairs]

@@ -5,6 +5,8 @@ import json
 import re
 import shutil
 import subprocess
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,6 +39,9 @@ _UNMARKED = re.compile(
     r"|runtimes/litert-[\w.-]+/(litert|tfjs)/[\w.-]+\.(js|mjs|wasm)"
 )
 
+# What the page can show so far.
+_TASKS = frozenset(("classification",))
+
 # What the page shows of a model before it loads it.
 _SHOWN = frozenset(("task", "variant", "size", "precision", "parameters", "parity", "accuracy"))
 
@@ -58,6 +63,11 @@ class ExportedModel:
     tflite: Path | None = None
     tfjs: Path | None = None
     descriptions: dict[str, dict] = field(default_factory=dict)
+
+    @property
+    def task(self) -> str:
+        """What the model is for."""
+        return str(next(iter(self.descriptions.values()))["task"])
 
     @property
     def name(self) -> str:
@@ -193,11 +203,11 @@ def build_site(run_dirs: list[Path], output: Path, *, npm: str = "npm") -> Path:
         The site's folder.
 
     Raises:
-        ValueError: If `output` holds something that is not a site, or a model does not say what it
-            is.
+        ValueError: If `output` holds something that is not a site, a model does not say what it is,
+            or the page can show none of the models.
         OSError: If a folder holds no model, npm fails, or a file cannot be read or written.
     """
-    models = [model for run_dir in run_dirs for model in find_models(Path(run_dir))]
+    models = _shown_models(model for run_dir in run_dirs for model in find_models(Path(run_dir)))
     output = Path(output)
     # Before the build, which takes its time.
     check_replaceable(output, unmarked=_unmarked_files, keeps_others=True)
@@ -217,6 +227,21 @@ def build_site(run_dirs: list[Path], output: Path, *, npm: str = "npm") -> Path:
         # File names may hold bytes that are no text.
         (folder / "models.json").write_text(text + "\n", encoding="utf-8", errors="replace")
     return output
+
+
+def _shown_models(models: Iterable[ExportedModel]) -> list[ExportedModel]:
+    """The models that the page can show; says which ones it leaves out."""
+    models = list(models)
+    shown = [model for model in models if model.task in _TASKS]
+    others = [f"{model.run_dir} ({model.task})" for model in models if model.task not in _TASKS]
+    if not shown:
+        raise ValueError(
+            f"The page shows models for {', '.join(_TASKS)} only, so far. "
+            f"Received: {', '.join(others)}."
+        )
+    for other in others:
+        print(f"left out, because the page cannot show it yet: {other}", file=sys.stderr)
+    return shown
 
 
 def _unmarked_files(folder: Path) -> list[str]:

@@ -43,8 +43,8 @@ def main(options: argparse.Namespace) -> int:
             "A run's folder must hold exports to compare; see `convert tflite` and `convert tfjs`. "
             f"Received: {options.run}."
         )
-    source = open_source(options.data)
     trained = open_predictor(options.run / "model.keras")
+    source = open_source(options.data, fields=trained.task.fields or None)
     reference = evaluate(trained, source, keep_outputs=True)
     rows = [("model.keras", trained, reference, "")]
     problems = []
@@ -67,7 +67,7 @@ def main(options: argparse.Namespace) -> int:
             f"{name:<24} {result.text(figure):>8} {predictor.num_bytes / 1000:>7.0f} "
             f"{result.milliseconds_per_image:>9.2f}  {against}".rstrip()
         )
-    print("difference: largest of a probability; times: Keras in batches of 64, exports one by one")
+    print("times: Keras in batches of 64, exports one by one")
     for problem in problems:
         print(f"check failed: {problem}", file=sys.stderr)
     return 1 if problems else 0

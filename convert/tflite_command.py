@@ -1,8 +1,9 @@
 """Writes a trained model as a .tflite file for phones, checked against Keras.
 
-The file takes RGB images in 0..255, gives probabilities, and says in its own metadata what it is:
-class names, preprocessing, precision. NAME.labels.txt and NAME.report.json are copies for people. A
-file that does not agree with Keras is not left, and the exit status is 1.
+The file takes RGB images in 0..255, gives a classifier's probabilities or a segmenter's logits at
+its output stride, and says in its own metadata what it is: class names, preprocessing, precision.
+NAME.labels.txt and NAME.report.json are copies for people. A file that does not agree with Keras is
+not left, and the exit status is 1.
 
   float32    as trained
   float16    half the size; for GPUs, and processors that compute in half precision

@@ -105,11 +105,13 @@ def _to_keras(options: argparse.Namespace) -> int:
     with atomic_path(options.output) as temporary:
         model.save(temporary)
     prepared = model.preprocessing
+    how = f"short side {prepared.short_side}, crop {prepared.crop_size}"
+    if prepared.resize == "stretch":
+        how = f"stretched to {prepared.crop_size}"
     parameters = sum(weight.shape.num_elements() for weight in model.trainable_weights)
     print(
         f"{options.output}: {model.backbone.variant}, {model.num_classes} classes, "
-        f"{parameters:,} parameters; short side {prepared.short_side}, "
-        f"crop {prepared.crop_size}, {prepared.interpolation}"
+        f"{parameters:,} parameters; {how}, {prepared.interpolation}"
     )
     return 0
 

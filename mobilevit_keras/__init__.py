@@ -36,7 +36,7 @@ if not _is_command():
         weights,
     )
     from mobilevit_keras.export import export_tfjs, export_tflite
-    from mobilevit_keras.inference import predict_images
+    from mobilevit_keras.inference import predict_images, segment_images
     from mobilevit_keras.models import (
         MobileViTBackbone,
         MobileViTImageClassifier,
@@ -77,6 +77,7 @@ __all__ = [
     "quantization",
     "quantize_aware",
     "replace_classifier",
+    "segment_images",
     "tasks",
     "training",
     "weights",

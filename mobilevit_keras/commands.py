@@ -14,6 +14,23 @@ from collections.abc import Callable, Iterator, Sequence
 _OURS = ("mobilevit_keras", "train", "convert")
 
 
+def parse_size(text: str) -> tuple[int, int]:
+    """Reads "256" or "256x192" (height x width), for argparse."""
+    height, _, width = text.lower().partition("x")
+    try:
+        return int(height), int(width or height)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"a side or HEIGHTxWIDTH is needed, not {text!r}"
+        ) from None
+
+
+def size_text(size: tuple[int, int]) -> str:
+    """A size as `parse_size` reads it."""
+    height, width = size
+    return str(height) if height == width else f"{height}x{width}"
+
+
 def run_subcommand(package: str, names: Sequence[str], arguments: Sequence[str]) -> int:
     """Parses a command line and runs the subcommand it names.
 

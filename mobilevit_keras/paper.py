@@ -12,6 +12,10 @@ BASE_SIZE = 256
 CROP_AREA = (0.08, 1.0)
 """Smallest and largest part of an image's area that a random crop covers."""
 
+SHORT_SIDE = (0.5, 2.0)
+"""Smallest and largest short side that segmentation resizes an image to, in parts of its crop: in
+the authors' recipe 256 to 1024 of 512."""
+
 NUM_LAYERS = (2, 4, 3)
 """Transformer layers of the blocks in stages 3 to 5; table 4."""
 

@@ -4,6 +4,16 @@ It stands apart from the data so that `--help` need not wait for TensorFlow.
 """
 
 import dataclasses
+from collections.abc import Sequence
+
+Fields = tuple[str, ...]
+"""The targets that the records of a source hold beside image and name."""
+
+LABEL: Fields = ("label",)
+MASK: Fields = ("mask",)
+BOXES: Fields = ("boxes", "labels")
+# For an evaluation, which passes over what need not be found.
+BOXES_AND_IGNORED: Fields = (*BOXES, "ignored")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,7 +25,8 @@ class SourceKind:
         form: How it is written.
         help: What it is, for `--help`.
         opener: Module of `mobilevit_keras.data.sources` and function that open it, given what
-            stands after the colon.
+            stands after the colon; and `fields`, where it can give several.
+        fields: The targets that it can give, the first where none are asked for.
         has_buffer: Whether it shuffles within a buffer, and so takes a `shuffle_buffer`.
     """
 
@@ -23,6 +34,7 @@ class SourceKind:
     form: str
     help: str
     opener: tuple[str, str]
+    fields: tuple[Fields, ...] = (LABEL,)
     has_buffer: bool = False
 
     @property
@@ -35,6 +47,13 @@ KINDS = (
         "digits", "digits", "scikit-learn's 1,797 scanned digits", ("digits", "open_digits")
     ),
     SourceKind(
+        "scenes",
+        "scenes",
+        "scikit-learn's scanned digits on its two photographs, 600 and 150 images",
+        ("scenes", "open_scenes"),
+        fields=(MASK, BOXES, BOXES_AND_IGNORED),
+    ),
+    SourceKind(
         "folder",
         "folder:PATH",
         "a folder of images for each class, or train and validation folders of such",
@@ -43,8 +62,9 @@ KINDS = (
     SourceKind(
         "tfds",
         "tfds:NAME[:CONFIG]",
-        "a labelled image set of tensorflow_datasets",
+        "an image set of tensorflow_datasets",
         ("tfds", "open_tfds"),
+        fields=(LABEL, MASK, BOXES, BOXES_AND_IGNORED),
         has_buffer=True,
     ),
     SourceKind(
@@ -52,12 +72,53 @@ KINDS = (
         "tfrecord:FOLDER-OR-GLOB",
         "TFRecord shards of encoded images",
         ("tfrecord", "TFRecordShards"),
+        fields=(LABEL, MASK, BOXES, BOXES_AND_IGNORED),
         has_buffer=True,
+    ),
+    SourceKind(
+        "masks",
+        "masks:PATH",
+        "a folder with images, masks of the same names and classes.txt",
+        ("mask_folder", "MaskFolder"),
+        fields=(MASK,),
+    ),
+    SourceKind(
+        "voc-segmentation",
+        "voc-segmentation:PATH",
+        "PASCAL VOC's folders, with masks in SegmentationClass",
+        ("voc_segmentation", "VocSegmentation"),
+        fields=(MASK,),
+    ),
+    SourceKind(
+        "coco",
+        "coco:PATH",
+        "COCO's instances JSON files and folders of images",
+        ("coco", "Coco"),
+        fields=(BOXES, BOXES_AND_IGNORED),
+    ),
+    SourceKind(
+        "voc",
+        "voc:PATH",
+        "PASCAL VOC's folders, with boxes in Annotations",
+        ("voc", "Voc"),
+        fields=(BOXES, BOXES_AND_IGNORED),
     ),
 )
 
 FORMS = ", ".join(repr(kind.form) for kind in KINDS)
-DATA_HELP = "; ".join(f"{kind.form} ({kind.help})" for kind in KINDS)
+
+
+def data_help(fields: Sequence[str]) -> str:
+    """Returns what `--help` says of the kinds that give these targets."""
+    return "; ".join(f"{kind.form} ({kind.help})" for kind in kinds_with(fields))
+
+
+def kinds_with(fields: Sequence[str]) -> list[SourceKind]:
+    """Returns the kinds of sources whose records can hold these targets."""
+    return [kind for kind in KINDS if tuple(fields) in kind.fields]
+
+
+DATA_HELP = data_help(LABEL)
 
 
 def is_data_source(text: object) -> bool:

@@ -14,7 +14,9 @@ from mobilevit_keras.layers import BatchNorm
 
 _FOLDER = Path(__file__).parent
 TRAINED = {activation: _FOLDER / f"tiny_{activation}.npz" for activation in ("silu", "hard_swish")}
-"""Weights that `tests/train_tiny.py` wrote, by activation."""
+"""Weights of classifiers that `tests/train_tiny.py` wrote, by activation."""
+TRAINED_SEGMENTER = _FOLDER / "tiny_segmenter.npz"
+"""Weights of a segmenter that it wrote."""
 
 
 def randomize(model, seed=0):
@@ -81,6 +83,23 @@ def coloured_images(count, height, width=None, seed=0):
     return np.ascontiguousarray(images, np.float32)
 
 
+def patched_images(count, height, width=None, seed=0):
+    """Images of 4 x 4 patches, each of its own colour under some noise, and their masks.
+
+    Returns:
+        Images `(count, height, width, 3)`, whole numbers of 0..255; masks `(count, height, width)`,
+        the number of the channel that is brightest in each pixel's patch.
+    """
+    width = width or height
+    generator = np.random.default_rng(seed)
+    patches = generator.uniform(0.0, 1.0, (count, 4, 4, 3))
+    rows, columns = np.arange(height) * 4 // height, np.arange(width) * 4 // width
+    noise = generator.uniform(0.0, 1.0, (count, height, width, 3))
+    images = np.rint(255.0 * (0.9 * patches[:, rows][:, :, columns] + 0.1 * noise))
+    masks = patches.argmax(-1)[:, rows][:, :, columns].astype(np.uint8)
+    return np.ascontiguousarray(images, np.float32), np.ascontiguousarray(masks)
+
+
 def _backbone(**arguments):
     return MobileViTBackbone(
         **{
@@ -108,13 +127,16 @@ def build_tiny(num_classes=3, class_names=None, preprocessing=None, **backbone):
 
 def load_tiny(activation="silu", **arguments):
     """A tiny classifier of three classes that has learned which colour an image is of."""
-    model = build_tiny(activation=activation, **arguments)
-    with np.load(TRAINED[activation]) as file:
+    return _trained(build_tiny(activation=activation, **arguments), TRAINED[activation])
+
+
+def _trained(model, path):
+    with np.load(path) as file:
         model.set_weights([file[str(i)].astype("float32") for i in range(len(model.weights))])
     return model
 
 
-def build_tiny_segmenter(num_classes=3, class_names=None, **backbone):
+def build_tiny_segmenter(num_classes=3, class_names=None, preprocessing=None, **backbone):
     """A segmenter with a few channels and random norms."""
     return randomize(
         MobileViTImageSegmenter(
@@ -122,8 +144,14 @@ def build_tiny_segmenter(num_classes=3, class_names=None, **backbone):
             num_classes,
             filters=8,
             class_names=class_names,
+            preprocessing=preprocessing,
         )
     )
+
+
+def load_tiny_segmenter(**arguments):
+    """A tiny segmenter of three classes that has learned which channel is brightest where."""
+    return _trained(build_tiny_segmenter(**arguments), TRAINED_SEGMENTER)
 
 
 def build_tiny_detector(num_classes=3, class_names=None, **backbone):

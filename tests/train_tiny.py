@@ -1,30 +1,63 @@
-"""Writes the weights of `tests.tiny.load_tiny`: python -m tests.train_tiny
+"""Writes the weights of `tests.tiny.load_tiny` and of `load_tiny_segmenter`:
+
+    python -m tests.train_tiny [NAME]
 
 A random network answers to rounding more than to its image: int8 changes half of what tells images
-apart, honest or not. These two have learned which colour an image is of, in a minute.
+apart, honest or not. These have learned which colour an image or a part of it is of, each in a
+minute or two.
 """
+
+import sys
 
 import keras
 import numpy as np
 
-from tests.tiny import TRAINED, build_tiny, coloured_images, tell_images_apart
+from tests.tiny import (
+    TRAINED,
+    TRAINED_SEGMENTER,
+    build_tiny,
+    build_tiny_segmenter,
+    coloured_images,
+    patched_images,
+    tell_images_apart,
+)
 
 
-def main() -> None:
+def train_classifier(activation: str) -> keras.Model:
+    model = tell_images_apart(build_tiny(activation=activation))
+    images = coloured_images(768, 64, seed=7) / 255.0
+    labels = images.mean(axis=(1, 2)).argmax(axis=-1)
+    model.compile(
+        keras.optimizers.AdamW(3e-3, weight_decay=0.05),
+        keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.2),
+        metrics=["accuracy"],
+    )
+    model.fit(images, keras.utils.to_categorical(labels, 3), batch_size=32, epochs=12)
+    return model
+
+
+def train_segmenter() -> keras.Model:
+    model = build_tiny_segmenter()
+    images, masks = patched_images(768, 64, seed=7)
+    model.compile(keras.optimizers.AdamW(3e-3, weight_decay=0.05))
+    model.fit(images / 255.0, masks, batch_size=16, epochs=16)
+    return model
+
+
+def write(model: keras.Model, path) -> None:
+    weights = {str(i): w.astype(np.float16) for i, w in enumerate(model.get_weights())}
+    np.savez_compressed(path, **weights)
+
+
+def main(names: list[str]) -> None:
     for activation, path in TRAINED.items():
+        if not names or activation in names:
+            keras.utils.set_random_seed(0)
+            write(train_classifier(activation), path)
+    if not names or "segmenter" in names:
         keras.utils.set_random_seed(0)
-        model = tell_images_apart(build_tiny(activation=activation))
-        images = coloured_images(768, 64, seed=7) / 255.0
-        labels = images.mean(axis=(1, 2)).argmax(axis=-1)
-        model.compile(
-            keras.optimizers.AdamW(3e-3, weight_decay=0.05),
-            keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.2),
-            metrics=["accuracy"],
-        )
-        model.fit(images, keras.utils.to_categorical(labels, 3), batch_size=32, epochs=12)
-        weights = {str(i): w.astype(np.float16) for i, w in enumerate(model.get_weights())}
-        np.savez_compressed(path, **weights)
+        write(train_segmenter(), TRAINED_SEGMENTER)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

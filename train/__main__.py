@@ -4,8 +4,16 @@ import sys
 from collections.abc import Sequence
 
 from mobilevit_keras import commands
+from train.config import CONFIGS
 
-COMMANDS = ("classification", "evaluate", "describe", "schedule", "preview", "benchmark")
+COMMANDS = (
+    *CONFIGS,
+    "evaluate",
+    "describe",
+    "schedule",
+    "preview",
+    "benchmark",
+)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -12,7 +12,7 @@ from mobilevit_keras.data import (
     open_source,
     take_images,
 )
-from mobilevit_keras.models import Preprocessing, VisionTask, freeze
+from mobilevit_keras.models import VisionTask, freeze
 from mobilevit_keras.quantization import quantize_aware
 from mobilevit_keras.training import Run
 from mobilevit_keras.training.distribution import (
@@ -23,7 +23,7 @@ from mobilevit_keras.training.distribution import (
 )
 from mobilevit_keras.training.run import data_of
 from mobilevit_keras.weights import load_weights_or_preset
-from train.config import BATCHES, Config
+from train.config import Config
 
 # What a trained model cannot change any more.
 _ARCHITECTURE = ("variant", "activation", "patch_size", "use_fusion")
@@ -41,22 +41,21 @@ def open_run(config: Config) -> Run:
     Raises:
         ValueError, OSError: If the configuration or the data do not allow it.
     """
-    task = config.task()
     strategy = open_strategy(config.distribute)
     with all_workers(strategy):
-        source = open_source(config.data, shuffle_buffer=config.shuffle_buffer)
+        source = open_training_source(config)
         train = MultiScaleDataset(
             source,
             num_replicas=num_replicas(strategy),
-            **{name: getattr(config, name) for name in BATCHES},
+            **{name: getattr(config, name) for name in config.BATCHES},
         )
         validation = EvaluationDataset(
             source,
-            crop_size=config.evaluation_crop_size,
-            short_side=config.evaluation_short_side,
+            **dataclasses.asdict(config.preprocessing()),
             batch_size=config.evaluation_batch_size,
             strict=config.strict,
         )
+        task = config.open_task(source)
     values = {key: value for key, value in config.saved().items() if key not in _OWN}
     check_workers_agree(strategy, {**values, **data_of(source)})
     with contextlib.nullcontext() if strategy is None else strategy.scope():
@@ -84,35 +83,52 @@ def open_run(config: Config) -> Run:
     )
 
 
-def build_model(config: Config, class_names) -> VisionTask:
-    """The model of a configuration: with fresh weights, or those of `config.weights`."""
-    preprocessing = Preprocessing(config.evaluation_short_side, config.evaluation_crop_size)
-    own = {name: getattr(config, name) for name in config.MODEL}
-    overrides = {} if config.dropout is None else {"dropout": config.dropout}
-    if config.weights is not None:
-        trained = load_weights_or_preset(config.weights)
-        check_architecture(config, trained)
-        return trained.with_classes(
-            class_names,
-            # Sizes are the training's; how pixels are interpolated is the weights'.
-            preprocessing=dataclasses.replace(
-                preprocessing, interpolation=trained.preprocessing.interpolation
-            ),
-            dtype=config.precision,
-            **own,
-            **overrides,
-        )
-    return config.task().model_class.from_variant(
-        config.variant,
-        class_names=class_names,
-        preprocessing=preprocessing,
-        activation=config.activation,
-        patch_size=config.patch_size,
-        use_fusion=config.use_fusion,
-        dtype=config.precision,
-        **own,
-        **overrides,
+def open_training_source(config: Config) -> Source:
+    """The source of a configuration, with the targets that its task needs."""
+    return open_source(
+        config.data,
+        fields=config.open_task().fields,
+        shuffle_buffer=config.shuffle_buffer,
     )
+
+
+def build_model(config: Config, class_names) -> VisionTask:
+    """The model of a configuration: with fresh weights, or those of `config.weights`.
+
+    Weights of another task's model, such as a classifier's, start the backbone.
+
+    Raises:
+        ValueError: If the weights are of another architecture, or not what `quantize` starts from.
+    """
+    model_class = config.open_task().model_class
+    preprocessing = config.preprocessing()
+    own = {name: getattr(config, name) for name in config.MODEL}
+    own = {name: value for name, value in own.items() if value is not None}
+    own["dtype"] = config.precision
+    if config.weights is None:
+        return model_class.from_variant(
+            config.variant,
+            class_names=class_names,
+            preprocessing=preprocessing,
+            activation=config.activation,
+            patch_size=config.patch_size,
+            use_fusion=config.use_fusion,
+            **own,
+        )
+    trained = load_weights_or_preset(config.weights)
+    check_architecture(config, trained)
+    # Sizes are the training's; how pixels are interpolated is the weights'.
+    own["preprocessing"] = dataclasses.replace(
+        preprocessing, interpolation=trained.preprocessing.interpolation
+    )
+    if isinstance(trained, model_class):
+        return trained.with_classes(class_names, **own)
+    if config.quantize != "none":
+        raise ValueError(
+            f"`quantize` starts from a trained {model_class.__name__}. "
+            f"Received: {config.weights}, which holds a {type(trained).__name__}."
+        )
+    return model_class.from_backbone_of(trained, class_names=class_names, **own)
 
 
 def check_architecture(config: Config, trained: VisionTask) -> None:

@@ -23,54 +23,18 @@ A model that has learned already needs fewer images and less time:
 """
 
 import argparse
-import os
-from pathlib import Path
 
-from train import config as configuration
+from train import training
+from train.config import ClassificationConfig
 
 HELP = "train an image classifier"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's flags to `parser`."""
-    parser.add_argument(
-        "--recipe",
-        metavar="NAME",
-        help=f"where the values come from: {', '.join(configuration.recipe_names())}, or a YAML "
-        "file with this command's flags as keys",
-    )
-    parser.add_argument(
-        "--smoke",
-        action="store_true",
-        help="take the recipe's smoke values: proves that it runs, in seconds",
-    )
-    configuration.add_arguments(parser)
+    training.add_arguments(parser, ClassificationConfig)
 
 
 def main(options: argparse.Namespace) -> int:
     """Runs the command; returns its exit status."""
-    if options.smoke and not options.recipe:
-        raise ValueError("`--smoke` takes the smoke values of a recipe. Received: no --recipe.")
-    saved = Path(getattr(options, "output", "")) / "config.yaml"
-    if options.recipe:
-        values = configuration.load_recipe(options.recipe, options.smoke)
-    elif getattr(options, "resume", False) and saved.is_file():
-        values = configuration.load_recipe(str(saved))
-    else:
-        values = {}
-    config = configuration.from_options(values, options)
-    for name in ("data", "output"):
-        if not getattr(config, name):
-            raise ValueError(f"`--{name}` must be given. See --help.")
-    from mobilevit_keras.training.checkpoints import Preempted
-    from train import assembly
-
-    try:
-        assembly.open_run(config).fit()
-    except Preempted as stop:
-        print(stop)
-        return os.EX_TEMPFAIL
-    except FloatingPointError as error:
-        print(f"error: {error}")
-        return 1
-    return 0
+    return training.train(options, ClassificationConfig)

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import yaml
 
-from mobilevit_keras.paper import CROP_AREA, SIZES
-from mobilevit_keras.source_kinds import DATA_HELP
+from mobilevit_keras.paper import CROP_AREA, MINIMUM_SIZE, SHORT_SIDE, SIZES
+from mobilevit_keras.source_kinds import DATA_HELP, LABEL, MASK, data_help, kind_of
 from mobilevit_keras.training.recipe import Recipe
 
 RECIPES = Path(__file__).parent / "recipes"
+
+SIZES_AND_BATCHES = ("sampler", "sizes", "base_size", "batch_size", "last_batch", "seed")
 
 
 def option(default, text: str, group: str):
@@ -27,16 +29,24 @@ class Config:
     """Everything a training depends on, whatever its task.
 
     Attributes:
-        MODEL: The fields of a subclass that are arguments of its task's models.
+        FIELDS: The task's targets, without an import of the tasks.
+        MODEL: The fields that are arguments of the task's models, where they are not None.
+        BATCHES: The fields that the batches depend on, called as the dataset's arguments are.
+        task: What is trained. No flag: the command's name says it.
     """
 
-    MODEL: typing.ClassVar[tuple[str, ...]] = ()
-
-    data: str = option(
-        "",
-        f"Images: {DATA_HELP}",
-        "what to train on, and where to",
+    FIELDS: typing.ClassVar[tuple[str, ...]] = ()
+    MODEL: typing.ClassVar[tuple[str, ...]] = ("dropout",)
+    BATCHES: typing.ClassVar[tuple[str, ...]] = (
+        *SIZES_AND_BATCHES,
+        "augmentation",
+        "crop_area",
+        "horizontal_flip",
+        "strict",
     )
+
+    task: str = dataclasses.field(default="", kw_only=True)
+    data: str = option("", f"Images: {DATA_HELP}", "what to train on, and where to")
     shuffle_buffer: int | None = option(
         None,
         "Records in the shuffle buffer of tfds: and tfrecord: sources, 4,096 by default",
@@ -126,6 +136,11 @@ class Config:
         "Updates of the warm-up; at most a tenth of the whole training",
         "optimisation",
     )
+    head_learning_rate_factor: float = option(
+        Recipe.head_learning_rate_factor,
+        "How many times the rate is what the task puts on the backbone",
+        "optimisation",
+    )
     weight_decay: float = option(Recipe.weight_decay, "AdamW's, on every parameter", "optimisation")
     decay_norms_and_biases: bool = option(
         Recipe.decay_norms_and_biases,
@@ -150,12 +165,6 @@ class Config:
         "optimisation",
     )
 
-    evaluation_crop_size: int | None = option(
-        None, "Pixels of the centre crop; base_size by default", "evaluation"
-    )
-    evaluation_short_side: int | None = option(
-        None, "Pixels of the short side after the resize; 9/8 of the crop by default", "evaluation"
-    )
     evaluation_batch_size: int = option(64, "Images at once", "evaluation")
 
     quantize: str = option(
@@ -192,17 +201,16 @@ class Config:
         for field in dataclasses.fields(self):
             value = _checked(field.name, getattr(self, field.name), hints[field.name])
             object.__setattr__(self, field.name, value)
-        if self.variant is None and self.weights is None:
-            object.__setattr__(self, "variant", "mobilevit_xxs")
-        if self.evaluation_crop_size is None:
-            object.__setattr__(self, "evaluation_crop_size", self.base_size)
-        if self.evaluation_short_side is None:
-            object.__setattr__(self, "evaluation_short_side", self.evaluation_crop_size * 9 // 8)
+        if self.task != type(self).task:
+            raise ValueError(f"`task` must be {type(self).task!r} here. Received: {self.task!r}.")
+        for name, value in self.defaults().items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
         for name in _POSITIVE:
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1. Received: {getattr(self, name)}.")
         for name, values in _CHOICES.items():
-            if getattr(self, name) not in values:
+            if getattr(self, name, values[0]) not in values:
                 raise ValueError(
                     f"`{name}` must be one of {values}. Received: {getattr(self, name)!r}."
                 )
@@ -214,6 +222,10 @@ class Config:
                 )
         self._check_together()
         self.recipe()
+
+    def defaults(self) -> dict:
+        """What fields that are None stand for, by name."""
+        return {"variant": "mobilevit_xxs"} if self.weights is None else {}
 
     def _check_together(self) -> None:
         if self.freeze != "none" and self.weights is None:
@@ -263,8 +275,16 @@ class Config:
             if key not in ("resume", "overwrite")
         }
 
-    def task(self):
-        """The `Task` with its options."""
+    def preprocessing(self):
+        """The `Preprocessing` of the trained model, which validation has too."""
+        raise NotImplementedError
+
+    def open_task(self, source=None):
+        """The `Task` with its options.
+
+        Args:
+            source: The `Source` of the training images, which options may depend on.
+        """
         raise NotImplementedError
 
 
@@ -272,15 +292,137 @@ class Config:
 class ClassificationConfig(Config):
     """What a training of an image classifier depends on beside that."""
 
-    MODEL = ("classifier_dropout",)
+    FIELDS = LABEL
+    MODEL = (*Config.MODEL, "classifier_dropout")
 
+    task: str = dataclasses.field(default="classification", kw_only=True)
     classifier_dropout: float = option(0.1, "Before the classifier", "model")
     label_smoothing: float = option(0.1, "Probability spread over all classes", "optimisation")
+    evaluation_crop_size: int | None = option(
+        None, "Pixels of the centre crop; base_size by default", "evaluation"
+    )
+    evaluation_short_side: int | None = option(
+        None, "Pixels of the short side after the resize; 9/8 of the crop by default", "evaluation"
+    )
 
-    def task(self):
+    def defaults(self) -> dict:
+        crop_size = self.evaluation_crop_size or self.base_size
+        return {
+            **super().defaults(),
+            "evaluation_crop_size": crop_size,
+            "evaluation_short_side": crop_size * 9 // 8,
+        }
+
+    def preprocessing(self):
+        from mobilevit_keras.models import Preprocessing
+
+        return Preprocessing(self.evaluation_short_side, self.evaluation_crop_size)
+
+    def open_task(self, source=None):
         from mobilevit_keras.tasks import Classification
 
         return Classification(self.label_smoothing)
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentationConfig(Config):
+    """What a training of an image segmenter depends on beside that; the paper's optimisation."""
+
+    FIELDS = MASK
+    MODEL = (*Config.MODEL, "output_stride", "aspp_dropout", "classifier_dropout")
+    BATCHES = (*Config.BATCHES, "crop", "short_side")
+
+    task: str = dataclasses.field(default="segmentation", kw_only=True)
+    data: str = option(
+        "", f"Images with masks: {data_help(MASK)}", "what to train on, and where to"
+    )
+
+    output_stride: int | None = option(
+        None,
+        "Pixels for each cell of the logits: 8, 16 or 32; that of a segmenter in --weights, or 16",
+        "model",
+    )
+    aspp_dropout: float = option(0.1, "Inside the head", "model")
+    classifier_dropout: float = option(0.1, "Before the classifier, of whole channels", "model")
+
+    sizes: tuple[int, ...] = option(
+        (256, 320, 384, 448, 512), "Image sizes in pixels to draw from", "sizes and batches"
+    )
+    base_size: int = option(
+        384, "The size at which a batch holds batch_size images", "sizes and batches"
+    )
+    batch_size: int = option(16, "Images of an update at the base size", "sizes and batches")
+
+    augmentation: str = option(
+        "photometric", "none, basic (crop and flip) or photometric (colours too)", "augmentation"
+    )
+    crop: str = option(
+        "short_side",
+        "short_side (the image at a random size, a square window of it) or random_resized",
+        "augmentation",
+    )
+    short_side: tuple[float, float] = option(
+        SHORT_SIDE,
+        "Of crop short_side: the image's shorter side over that of the window",
+        "augmentation",
+    )
+
+    epochs: int = option(50, "Passes over the training images", "optimisation")
+    initial_learning_rate: float = option(0.00009, "At the first update", "optimisation")
+    peak_learning_rate: float = option(0.0009, "After the warm-up", "optimisation")
+    final_learning_rate: float = option(0.000001, "At the last update", "optimisation")
+    warmup_steps: int = option(
+        500, "Updates of the warm-up; at most a tenth of the whole training", "optimisation"
+    )
+    head_learning_rate_factor: float = option(
+        10.0, "How many times the rate is what the task puts on the backbone", "optimisation"
+    )
+    class_weights: str = option(
+        "none",
+        "How much a pixel of each class counts: none (all alike), balanced (of the training masks, "
+        "the median class's frequency over the class's own, where it occurs) or softened (the "
+        "root of that)",
+        "optimisation",
+    )
+
+    evaluation_size: tuple[int, ...] | None = option(
+        None,
+        "What the whole image is stretched to: a side, or height and width; base_size by default",
+        "evaluation",
+    )
+    evaluation_batch_size: int = option(16, "Images at once", "evaluation")
+
+    def defaults(self) -> dict:
+        return {**super().defaults(), "evaluation_size": (self.base_size,)}
+
+    def _check_together(self) -> None:
+        super()._check_together()
+        if len(self.evaluation_size) > 2 or min(self.evaluation_size, default=0) < MINIMUM_SIZE:
+            raise ValueError(
+                f"`evaluation_size` must be one or two numbers of at least {MINIMUM_SIZE}. "
+                f"Received: {list(self.evaluation_size)}."
+            )
+
+    def preprocessing(self):
+        from mobilevit_keras.models import Preprocessing
+
+        size = self.evaluation_size
+        return Preprocessing(crop_size=size if len(size) == 2 else size[0], resize="stretch")
+
+    def open_task(self, source=None):
+        from mobilevit_keras.data import balanced_class_weights
+        from mobilevit_keras.tasks import Segmentation
+
+        if self.class_weights == "none" or source is None:
+            return Segmentation()
+        power = {"balanced": 1.0, "softened": 0.5}[self.class_weights]
+        return Segmentation(balanced_class_weights(source, power, self.verbose))
+
+
+CONFIGS: dict[str, type[Config]] = {
+    config.task: config for config in (ClassificationConfig, SegmentationConfig)
+}
+"""The configuration of each task's training."""
 
 
 _POSITIVE = (
@@ -288,8 +430,10 @@ _POSITIVE = (
     "checkpoint_every",
     "keep_checkpoints",
 )
-_DROPOUTS = ("dropout", "classifier_dropout")
+_DROPOUTS = ("dropout", "classifier_dropout", "aspp_dropout")
 _CHOICES = {
+    "class_weights": ("none", "balanced", "softened"),
+    "output_stride": (None, 8, 16, 32),
     "activation": ("silu", "hard_swish"),
     "precision": ("float32", "mixed_float16", "mixed_bfloat16"),
     "quantize": ("none", "int8"),
@@ -304,7 +448,8 @@ def _checked(name: str, value, hint):
     if isinstance(hint, types.UnionType):
         if value is None:
             return None
-        hint, kinds = kinds[0], ()
+        hint = kinds[0]
+        kinds = typing.get_args(hint)
     if typing.get_origin(hint) is tuple:
         repeats = kinds[1:] == (Ellipsis,)
         if isinstance(value, list | tuple) and (repeats or len(value) == len(kinds)):
@@ -319,13 +464,14 @@ def _checked(name: str, value, hint):
     raise ValueError(f"`{name}` must be {rule}. Received: {value!r}.")
 
 
-def recipe_names() -> list[str]:
-    """Names of the recipes that come with the project."""
+def recipe_names(task: str | None = None) -> list[str]:
+    """Names of the recipes that come with the project; of a task's alone where one is given."""
     paths = (path.relative_to(RECIPES) for path in RECIPES.rglob("*.yaml"))
-    return sorted(path.as_posix().removesuffix(".yaml") for path in paths)
+    names = sorted(path.as_posix().removesuffix(".yaml") for path in paths)
+    return names if task is None else [n for n in names if load_recipe(n)["task"] == task]
 
 
-def load_recipe(name: str, smoke: bool = False) -> dict:
+def load_recipe(name: str, smoke: bool = False, task: str | None = None) -> dict:
     """Reads a recipe: one of the project's by name, or a person's own by its path.
 
     A recipe's `base` names another one that its values come over.
@@ -333,19 +479,45 @@ def load_recipe(name: str, smoke: bool = False) -> dict:
     Args:
         name: "digits", or "path/to/recipe.yaml".
         smoke: Whether the recipe's `smoke` values, which make it run in seconds, come over it.
+        task: What is to be trained; by default what the recipe says. One that does not say is for
+            any task that knows its keys.
 
     Returns:
-        Values by field of `ClassificationConfig`.
+        Values by field of the task's configuration.
 
     Raises:
-        ValueError: If there is no such recipe, or it holds a key that nothing reads.
+        ValueError: If there is no such recipe, it is for another task, or it holds a key that
+            nothing reads.
     """
-    values, smoke_values = _read_recipe(name, ())
-    return {**values, **smoke_values} if smoke else values
+    files = list(_read_recipes(name))
+    values = {key: value for _, plain, _ in files for key, value in plain.items()}
+    own = values.get("task")
+    if task is not None and own not in (None, task):
+        raise ValueError(
+            f"A recipe must be for what is trained, {task}. Received: {name!r}, which is for {own}."
+        )
+    values["task"] = task = task or own or ClassificationConfig.task
+    if task not in CONFIGS:
+        raise ValueError(
+            f"A recipe's `task` must be one of {', '.join(CONFIGS)}. "
+            f"Received: {task!r} in {files[-1][0]}."
+        )
+    for path, plain, of_smoke in files:
+        check_keys({**of_smoke, **plain}, path, CONFIGS[task])
+    if smoke:
+        values |= {key: value for _, _, of_smoke in files for key, value in of_smoke.items()}
+    return values
 
 
-def _read_recipe(name: str, above: tuple[Path, ...]) -> tuple[dict, dict]:
-    """A recipe's values and its smoke values; `above` are the recipes that it is the base of."""
+def _read_recipes(
+    name: str, above: tuple[Path, ...] = ()
+) -> typing.Iterator[tuple[Path, dict, dict]]:
+    """Yields a recipe's file, values and smoke values, after those of the recipe it is based on.
+
+    Args:
+        name: The recipe.
+        above: The recipes that it is the base of.
+    """
     path = Path(name) if name.endswith((".yaml", ".yml")) else RECIPES / f"{name}.yaml"
     if not path.is_file():
         raise ValueError(
@@ -361,16 +533,14 @@ def _read_recipe(name: str, above: tuple[Path, ...]) -> tuple[dict, dict]:
         raise ValueError(f"A recipe must map names to values. Received: {path}.")
     base = values.pop("base", None)
     smoke_values = values.pop("smoke", None) or {}
-    check_keys({**smoke_values, **values}, path)
-    if base is None:
-        return values, smoke_values
-    base_values, base_smoke_values = _read_recipe(str(base), (*above, path))
-    return {**base_values, **values}, {**base_smoke_values, **smoke_values}
+    if base is not None:
+        yield from _read_recipes(str(base), (*above, path))
+    yield path, values, smoke_values
 
 
-def check_keys(values: dict, path: Path) -> None:
+def check_keys(values: dict, path: Path, config: type[Config]) -> None:
     """Raises a ValueError that names the first key that is no field of the configuration."""
-    known = [field.name for field in dataclasses.fields(ClassificationConfig)]
+    known = [field.name for field in dataclasses.fields(config)]
     for key in values:
         if key not in known:
             close = difflib.get_close_matches(str(key), known, n=1)
@@ -378,36 +548,39 @@ def check_keys(values: dict, path: Path) -> None:
             raise ValueError(f"A recipe's keys must be known. Received: {key!r} in {path}{hint}")
 
 
-def add_arguments(parser: argparse.ArgumentParser, names: Collection[str] | None = None) -> None:
+def add_arguments(
+    parser: argparse.ArgumentParser,
+    configs: Collection[type[Config]],
+    names: Collection[str] | None = None,
+) -> None:
     """Adds flags for the fields, `--like-this`; flags that are not given leave no attribute.
 
     Args:
         parser: The parser.
+        configs: The configurations; of a field that several have, the first one's help is shown.
         names: The fields; all by default.
     """
     groups: dict[str, argparse._ArgumentGroup] = {}
-    defaults = ClassificationConfig()
-    hints = typing.get_type_hints(ClassificationConfig)
-    for field in dataclasses.fields(ClassificationConfig):
-        if names is not None and field.name not in names:
-            continue
-        name = field.metadata["group"]
-        group = groups.setdefault(name, parser.add_argument_group(name))
-        default = getattr(defaults, field.name)
-        shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
-        text = field.metadata["help"] + ("" if default in (None, "") else f" (default: {shown})")
-        group.add_argument(
-            "--" + field.name.replace("_", "-"),
-            help=text.replace("%", "%%"),
-            default=argparse.SUPPRESS,
-            **_argument(hints[field.name]),
-        )
-
-
-SIZES_AND_BATCHES = ("sampler", "sizes", "base_size", "batch_size", "last_batch", "seed")
-
-# The fields that the batches depend on, called as the dataset's arguments are.
-BATCHES = (*SIZES_AND_BATCHES, "augmentation", "crop_area", "horizontal_flip", "strict")
+    added = set()
+    for config in configs:
+        defaults, hints = config(), typing.get_type_hints(config)
+        for field in dataclasses.fields(config):
+            is_wanted = names is None or field.name in names
+            if not is_wanted or not field.metadata or field.name in added:
+                continue
+            added.add(field.name)
+            name = field.metadata["group"]
+            group = groups.setdefault(name, parser.add_argument_group(name))
+            default = getattr(defaults, field.name)
+            shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
+            text = field.metadata["help"]
+            text += "" if default in (None, "") else f" (default: {shown})"
+            group.add_argument(
+                "--" + field.name.replace("_", "-"),
+                help=text.replace("%", "%%"),
+                default=argparse.SUPPRESS,
+                **_argument(hints[field.name]),
+            )
 
 
 def add_recipe_argument(parser: argparse.ArgumentParser) -> None:
@@ -419,21 +592,58 @@ def add_recipe_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_task_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds `--task`, for commands that are of no task by their names."""
+    parser.add_argument(
+        "--task",
+        default=argparse.SUPPRESS,
+        choices=tuple(CONFIGS),
+        help="what is trained (default: what the recipe says, else what the data are made for)",
+    )
+
+
 def _argument(hint) -> dict:
     """What argparse needs to know of a field's type."""
     if hint is bool:
         return {"action": argparse.BooleanOptionalAction}
+    if isinstance(hint, types.UnionType):
+        hint = next(member for member in typing.get_args(hint) if member is not type(None))
     members = typing.get_args(hint)
     if typing.get_origin(hint) is tuple:
         count = "+" if members[1:] == (Ellipsis,) else len(members)
         return {"type": members[0], "nargs": count, "metavar": "N"}
-    if isinstance(hint, types.UnionType):
-        hint = next(member for member in members if member is not type(None))
     return {"type": hint, "metavar": {str: "NAME"}.get(hint, "N")}
 
 
-def from_options(values: dict, options: argparse.Namespace) -> ClassificationConfig:
-    """The configuration: the recipe's values with the flags that were given over them."""
-    names = {field.name for field in dataclasses.fields(ClassificationConfig)}
+def from_options(values: dict, options: argparse.Namespace) -> Config:
+    """The configuration: the recipe's values with the flags that were given over them.
+
+    Args:
+        values: What `load_recipe` returns, or {"task": its name}.
+        options: The command line's.
+    """
+    config = CONFIGS[values["task"]]
+    names = {field.name for field in dataclasses.fields(config)}
     given = {name: value for name, value in vars(options).items() if name in names}
-    return ClassificationConfig(**{**values, **given})
+    return config(**{**values, **given})
+
+
+def of_any_task(options: argparse.Namespace) -> Config:
+    """The configuration of the task that flags or recipe name, or that the data are made for."""
+    task = getattr(options, "task", None)
+    if options.recipe:
+        return from_options(load_recipe(options.recipe, task=task), options)
+    return from_options({"task": task or _task_of_data(getattr(options, "data", ""))}, options)
+
+
+def _task_of_data(data: str) -> str:
+    """The task whose targets a source has where nobody asks for others."""
+    kind = kind_of(data)
+    fields = LABEL if kind is None else kind.fields[0]
+    tasks = [name for name, config in CONFIGS.items() if config.FIELDS == fields]
+    if not tasks:
+        raise ValueError(
+            f"`--task` must say what is trained, {' or '.join(CONFIGS)}. Received: data={data!r}, "
+            f"which has {' and '.join(fields)}."
+        )
+    return tasks[0]

@@ -2,9 +2,11 @@
 
   python -m train preview --recipe digits --output digits.png
   python -m train preview --data folder:photos --augmentation advanced --output photos.png
+  python -m train preview --data masks:streets --base-size 256 --output streets.png
 
 One row for each batch: its step, its number of images and their size, and the first of them with
-their classes (of a mixed image the two largest parts).
+what their records say of them: their classes (of a mixed image the two largest parts), their masks.
+What the images are for is what the recipe says, or --task, or else what the data are made for.
 """
 
 import argparse
@@ -17,6 +19,7 @@ HELP = "draw a picture of training batches"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's flags to `parser`."""
     configuration.add_recipe_argument(parser)
+    configuration.add_task_argument(parser)
     parser.add_argument(
         "--output",
         required=True,
@@ -31,30 +34,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--images-per-batch", type=int, default=8, metavar="N", help="at most (default: 8)"
     )
-    configuration.add_arguments(parser, ("data", *configuration.BATCHES))
+    configs = configuration.CONFIGS.values()
+    names = {name for config in configs for name in ("data", *config.BATCHES)}
+    configuration.add_arguments(parser, configs, names)
 
 
 def main(options: argparse.Namespace) -> int:
     """Runs the command; returns its exit status."""
-    values = configuration.load_recipe(options.recipe) if options.recipe else {}
-    config = configuration.from_options(values, options)
+    config = configuration.of_any_task(options)
     if not config.data:
         raise ValueError("`--data` must be given. See --help.")
     if options.epoch < 0:
         raise ValueError(f"`--epoch` must not be negative. Received: {options.epoch}.")
-    from mobilevit_keras.data import MultiScaleDataset, open_source
+    from mobilevit_keras.data import MultiScaleDataset
     from mobilevit_keras.data.preview import preview
-    from mobilevit_keras.tasks import Classification
+    from train.assembly import open_training_source
 
-    source = open_source(config.data)
+    task, source = config.open_task(), open_training_source(config)
     if source.left_out:
         print(source.left_out)
-    values = {name: getattr(config, name) for name in configuration.BATCHES}
+    values = {name: getattr(config, name) for name in config.BATCHES}
     dataset = MultiScaleDataset(source, **values)
     preview(
         dataset,
         options.picture,
-        lambda target: Classification().captions(target, source.class_names),
+        lambda target: task.captions(target, source.class_names),
         options.batches,
         epoch=options.epoch,
         images_per_batch=options.images_per_batch,

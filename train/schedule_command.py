@@ -18,6 +18,7 @@ HELP = "print the sizes and batches of an epoch"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's flags to `parser`."""
     configuration.add_recipe_argument(parser)
+    configuration.add_task_argument(parser)
     parser.add_argument(
         "--images", type=int, metavar="N", help="training images; by default those of --data"
     )
@@ -28,13 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--replicas", type=int, default=1, metavar="N", help="that share a batch (default: 1)"
     )
-    configuration.add_arguments(parser, ("data", *configuration.SIZES_AND_BATCHES))
+    names = ("data", *configuration.SIZES_AND_BATCHES)
+    configuration.add_arguments(parser, configuration.CONFIGS.values(), names)
 
 
 def main(options: argparse.Namespace) -> int:
     """Runs the command; returns its exit status."""
-    values = configuration.load_recipe(options.recipe) if options.recipe else {}
-    config = configuration.from_options(values, options)
+    config = configuration.of_any_task(options)
     if options.images is None and not config.data:
         raise ValueError("`--images` or `--data` must be given. See --help.")
     if options.epoch < 0 or options.steps < 0:
@@ -48,9 +49,9 @@ def main(options: argparse.Namespace) -> int:
     schedule = Schedule(**values, num_shards=options.replicas)
     count = options.images
     if count is None:
-        from mobilevit_keras.data import open_source
+        from train.assembly import open_training_source
 
-        count = open_source(config.data).num_examples("train")
+        count = open_training_source(config).num_examples("train")
     print(schedule.describe(options.epoch, count))
     steps = schedule.epoch(options.epoch, count)
     if options.steps:

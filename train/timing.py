@@ -46,7 +46,7 @@ def time_steps(
         size, and how often the step was traced.
     """
     model = build_model(config, [str(i) for i in range(_NUM_CLASSES)])
-    compile_for(config.task(), model, config.recipe(), 1000)
+    compile_for(config.open_task(), model, config.recipe(), 1000)
     traces = _count_traces(model)
     rng = np.random.default_rng(0)
     sizes = list(scales) * (rounds + 1)

@@ -1,4 +1,6 @@
-"""The advanced augmentation set: RandAugment, random erasing, MixUp and CutMix, of Keras's layers.
+"""Changes of colour, and the advanced set: RandAugment, random erasing, MixUp, CutMix.
+
+All are Keras's layers.
 
 The layers keep their random state in a variable, which a parallel pipeline would advance in any
 order. Here each is handed seeds that are a function of (seed, epoch, step, image) alone.
@@ -12,6 +14,13 @@ import keras
 import tensorflow as tf
 
 _PIXELS = (0.0, 1.0)
+
+
+# As strong as SSD's: brightness by 32 / 255, contrast and saturation by a half to three halves, hue
+# by 18 degrees. Keras's contrast of a single number only rises, its saturation f multiplies by
+# f / (1 - f), and its hue f turns by up to f / 2.
+_BRIGHTNESS, _CONTRAST, _SATURATION, _HUE = 32 / 255, (0.5, 0.5), (1 / 3, 0.6), 0.1
+_PHOTOMETRIC_CHANCE = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +67,46 @@ class _Seeds(keras.random.SeedGenerator):
     def next(self, ordered=True):
         self._count += 1
         return tf.random.experimental.stateless_fold_in(self._seed, self._count)
+
+
+class PhotometricAugmentation:
+    """Builds the graph of changes that leave every pixel where it is.
+
+    Brightness, contrast, saturation and hue, in this order, each with a chance of one half.
+
+    Reference: [SSD](https://arxiv.org/abs/1512.02325), section 2.2.
+    """
+
+    def __init__(self):
+        layers = keras.layers
+        built = [
+            layers.RandomBrightness(_BRIGHTNESS, _PIXELS, dtype="float32"),
+            layers.RandomContrast(_CONTRAST, _PIXELS, dtype="float32"),
+            layers.RandomSaturation(_SATURATION, _PIXELS, dtype="float32"),
+            layers.RandomHue(_HUE, _PIXELS, dtype="float32"),
+        ]
+        self._operations = [functools.partial(_apply, _prepared(layer)) for layer in built]
+
+    def image(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Changes one image's colours.
+
+        Args:
+            image: float32 `(H, W, 3)`, values in [0, 1].
+            seed: int64 `(2,)`.
+
+        Returns:
+            An image of the same shape and range.
+        """
+        count = len(self._operations)
+        chosen = tf.random.stateless_uniform((count,), seed, alg="philox") < _PHOTOMETRIC_CHANCE
+        images = image[None]
+        for number, operation in enumerate(self._operations):
+            change = functools.partial(
+                operation, images, tf.random.experimental.stateless_fold_in(seed, number + 1)
+            )
+            images = tf.cond(chosen[number], change, lambda images=images: images)
+            images = tf.ensure_shape(images, (1, None, None, 3))
+        return images[0]
 
 
 class AdvancedAugmentation:

@@ -208,12 +208,16 @@ def _decode_with_pillow(contents: bytes | np.ndarray) -> np.ndarray:
                 image = deep
             elif image.mode in ("I", "F"):
                 raise ValueError(f"its pixels are {image.mode}, numbers without a range")
-            # Of XMP data, which Pillow would look into as well, browsers take no orientation.
-            for key in ("xmp", "XML:com.adobe.xmp"):
-                image.info.pop(key, None)
+            _drop_xmp(image)
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except Exception as error:  # Pillow's readers raise of every kind on damaged files.
         raise ValueError(f"Pillow cannot read the image: {error}") from error
+
+
+def _drop_xmp(image) -> None:
+    """Of XMP data, which Pillow would look into as well, browsers take no orientation."""
+    for key in ("xmp", "XML:com.adobe.xmp"):
+        image.info.pop(key, None)
 
 
 def _too_large(width: int, height: int) -> str:
@@ -240,6 +244,26 @@ def why_unreadable(contents: bytes) -> str:
     except Exception:  # Pillow's readers raise of every kind on damaged files.
         return ""
     return _too_large(*size) if size[0] * size[1] > MAX_PIXELS else ""
+
+
+def upright_shape(contents: bytes) -> tuple[int, int]:
+    """Reads the height and width that `decode_image` gives an image, from its head alone.
+
+    Raises:
+        ValueError: If it is no image.
+    """
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(contents), formats=_readable_formats()) as image:
+                _drop_xmp(image)
+                width, height = image.size
+                orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception as error:  # Pillow's readers raise of every kind on damaged files.
+        raise ValueError(f"An image is needed. Received: {contents[:8]!r}….") from error
+    return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
 
 
 def _within_limit(shape: tf.Tensor) -> tf.Operation:
@@ -292,8 +316,10 @@ def decode_image(contents: tf.Tensor) -> tf.Tensor:
 
 
 def decode_window(
-    contents: tf.Tensor, window: Callable[[tf.Tensor], tf.Tensor], size: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
+    contents: tf.Tensor,
+    choose: Callable[[tf.Tensor], dict[str, tf.Tensor]],
+    size: tf.Tensor,
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """Decodes a window of an image that is going to be resized.
 
     Upright JPEGs are decoded by the fused operation, which skips the lines and columns outside of
@@ -304,42 +330,44 @@ def decode_window(
 
     Args:
         contents: Scalar string, the bytes of the image.
-        window: Takes an image's shape (height and width, int32), returns int32
-            `(top, left, height, width)`.
-        size: Height and width that the window will be resized to, int32.
+        choose: Takes the upright image's shape (height and width, int32), returns `window`, int32
+            `(top, left, height, width)`, and whatever else follows from the shape; of these `frame`
+            is `Geometry`'s.
+        size: Height and width that the window will be resized to where there is no frame, int32.
 
     Returns:
-        uint8 `(h, w, 3)`, the window's pixels, perhaps fewer of them; and the window.
+        uint8 `(h, w, 3)`, the window's pixels, perhaps fewer of them; and what `choose` returned.
 
     Raises:
         tf.errors.OpError: When run on bytes that are no image, or one cut short.
     """
 
     def fused():
-        shape = tf.io.extract_jpeg_shape(contents)[:2]
-        crop = window(shape)
+        chosen = choose(tf.io.extract_jpeg_shape(contents)[:2])
+        window = chosen["window"]
 
         def decode(ratio):
             # Place and size rounded down, so that the window stays inside of the small picture.
             return tf.image.decode_and_crop_jpeg(
-                contents, crop // ratio, channels=3, ratio=ratio, dct_method=_DCT
+                contents, window // ratio, channels=3, ratio=ratio, dct_method=_DCT
             )
 
         ratios = (1, 2, 4, 8)
-        scale = tf.reduce_min(crop[2:] // size)
+        target = chosen["frame"][2:] if "frame" in chosen else size
+        scale = tf.reduce_min(window[2:] // target)
         branch = tf.reduce_sum(tf.cast(scale >= ratios[1:], tf.int32))
         pixels = tf.switch_case(branch, [lambda ratio=ratio: decode(ratio) for ratio in ratios])
-        return pixels, crop
+        return pixels, chosen
 
     def generic():
         image = decode_image(contents)
-        crop = window(tf.shape(image)[:2])
-        return cut(image, crop), crop
+        chosen = choose(tf.shape(image)[:2])
+        return cut(image, chosen["window"]), chosen
 
     # The fused decoder never reads what lies below its window: a file that does not close with the
     # end-of-image mark takes the slow way, on which a missing part is an error.
     closed = tf.strings.substr(contents, -2, 2) == b"\xff\xd9"
     whole = _is_jpeg(contents) & closed
     plain = whole & (_orientation(contents, ~whole | _is_bare_jpeg(contents)) == 1)
-    pixels, crop = tf.cond(plain, fused, generic)
-    return tf.ensure_shape(pixels, (None, None, 3)), tf.ensure_shape(crop, (4,))
+    pixels, chosen = tf.cond(plain, fused, generic)
+    return tf.ensure_shape(pixels, (None, None, 3)), chosen

@@ -20,7 +20,13 @@ from mobilevit_keras.data.geometry import (
 )
 from mobilevit_keras.data.skipped import SkippedImages, clear_errors
 from mobilevit_keras.data.source import Source
-from mobilevit_keras.data.targets import as_y, move_targets
+from mobilevit_keras.data.targets import (
+    as_y,
+    decode_targets,
+    move_targets,
+    padding,
+    whole_fields,
+)
 from mobilevit_keras.data.threads import num_cores, untuned
 
 
@@ -30,24 +36,30 @@ class Preprocessing(Protocol):
     short_side: int
     crop_size: CropSize
     interpolation: str
+    resize: str
 
 
 class EvaluationDataset(EpochAdapter):
     """A split's images in stored order; `evaluate`, and `fit` for validation, take it as it is.
 
-    Images that cannot be read are left out; `skipped` counts and names them.
+    Images that, or whose targets, cannot be read are left out; `skipped` counts and names them.
 
     Args:
         source: Where the images come from.
         split: `"train"` or `"validation"`.
-        crop_size: Side of the square centre crop in pixels, or its height and width.
+        crop_size: Side of the square that the network sees, in pixels, or its height and width.
         short_side: Pixels of the shorter side after the resize, see `geometry.evaluation_size`; 9/8
             of the crop's by default.
         interpolation: `"bilinear"` or `"bicubic"`.
+        resize: `"crop"`, the centre of the resized image; or `"stretch"`, all of it whatever its
+            aspect, in which `short_side` has no part.
         batch_size: Images of a batch; the last one may be shorter.
         strict: Whether the first unreadable image stops the pass; `clear_errors()` around it makes
             that a ValueError.
         one_hot: Whether labels come as float32 `(B, K)` and not as int64 `(B,)`.
+        whole_targets: Whether targets stay as they lie in the upright image, and are not taken
+            along with the pixels. Then y is always a dict, and has `shape`, int32 `(B, 2)`, the
+            images' heights and widths; masks are filled up with 255 to the largest of the batch.
         prepare: Graph code from (images, y) to (images, y), the last stage.
         skipped: Where unreadable images are counted, if not in a new `SkippedImages`.
 
@@ -66,14 +78,16 @@ class EvaluationDataset(EpochAdapter):
         crop_size: CropSize = CROP_SIZE,
         short_side: int | None = None,
         interpolation: str = "bilinear",
+        resize: str = "crop",
         batch_size: int = 64,
         strict: bool = False,
         one_hot: bool = False,
+        whole_targets: bool = False,
         prepare: Callable[[tf.Tensor, Any], tuple[tf.Tensor, Any]] | None = None,
         skipped: SkippedImages | None = None,
     ):
         short_side = default_short_side(crop_size) if short_side is None else short_side
-        check_evaluation_size(short_side, crop_size, interpolation)
+        check_evaluation_size(short_side, crop_size, interpolation, resize)
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be positive. Received: {batch_size}.")
         if strict and skipped is not None:
@@ -83,8 +97,10 @@ class EvaluationDataset(EpochAdapter):
         self.short_side = short_side
         self.crop_size = crop_size
         self.interpolation = interpolation
+        self.resize = resize
         self.images_per_batch = batch_size
         self.one_hot = one_hot
+        self.whole_targets = whole_targets
         self.prepare = prepare
         self.skipped = SkippedImages(strict=strict) if skipped is None else skipped
         super().__init__(self.dataset, -(-source.num_examples(split) // batch_size))
@@ -101,16 +117,17 @@ class EvaluationDataset(EpochAdapter):
 
         Returns:
             A dataset of (images, y): float32 `(B, h, w, 3)` of the crop's size in [0, 1], and the
-            source's only target or a dict of several.
+            source's only target or a dict of several; always a dict with `whole_targets`.
         """
         records = self.source.records(self.split, None, tf.constant(0, tf.int64))
         if num_shards > 1:
             records = records.shard(num_shards, shard_index)
-        images = prepared_images(self.source, records, self, self.skipped)
-        batches = images.batch(self.images_per_batch)
+        images = prepared_images(self.source, records, self, self.skipped, self.whole_targets)
+        batches = self._batched(images)
         if self.one_hot and "label" in self.source.fields:
             batches = batches.map(self._one_hot)
-        batches = batches.map(lambda pixels, targets: (pixels, as_y(targets)))
+        if not self.whole_targets:
+            batches = batches.map(lambda pixels, targets: (pixels, as_y(targets)))
         if self.prepare is not None:
             batches = batches.map(self.prepare)
         options = untuned()
@@ -133,13 +150,27 @@ class EvaluationDataset(EpochAdapter):
         """Returns `skipped.clear_errors` for this dataset: iterate (or `evaluate`) inside of it."""
         return clear_errors(self.source, self.skipped)
 
+    def _batched(self, images: tf.data.Dataset) -> tf.data.Dataset:
+        if not self.whole_targets:
+            return images.batch(self.images_per_batch)
+        fills = padding(self.source.fields)
+        values = {
+            name: tf.constant(fills[name], spec.dtype) if name in fills else None
+            for name, spec in images.element_spec[1].items()
+        }
+        return images.padded_batch(self.images_per_batch, padding_values=(None, values))
+
     def _one_hot(self, images, targets):
         label = tf.one_hot(targets["label"], len(self.source.class_names))
         return images, {**targets, "label": label}
 
 
 def prepared_images(
-    source: Source, records: tf.data.Dataset, wanted: Preprocessing, skipped: SkippedImages
+    source: Source,
+    records: tf.data.Dataset,
+    wanted: Preprocessing,
+    skipped: SkippedImages,
+    whole_targets: bool = False,
 ) -> tf.data.Dataset:
     """Decodes records in their order; those that cannot be read are noted and left out.
 
@@ -148,22 +179,29 @@ def prepared_images(
         records: What `Source.records` returns.
         wanted: How an image becomes a network's input.
         skipped: Counts and names the images that could not be read.
+        whole_targets: See `EvaluationDataset`.
 
     Returns:
         A dataset of (image, targets): float32 `(h, w, 3)` in [0, 1] and a dict.
     """
+    how = (wanted.short_side, wanted.crop_size)
     crop = crop_sides(wanted.crop_size)
 
     def note(name):
-        skipped.add(name.decode(errors="replace"))
+        skipped.add(name.decode(errors="replace"), source)
         return False
 
     def decode(record):
         image = decode_image(source.load(record["image"]))
-        geometry = evaluation_geometry(tf.shape(image)[:2], wanted.short_side, wanted.crop_size)
-        pixels = evaluation_image(image, wanted.short_side, wanted.crop_size, wanted.interpolation)
-        targets = {field: record[field] for field in source.fields}
-        return True, pixels, {**targets, **move_targets(record, geometry)}
+        shape = tf.shape(image)[:2]
+        pixels = evaluation_image(image, *how, wanted.interpolation, wanted.resize)
+        targets = decode_targets(source, record, shape)
+        if whole_targets:
+            targets["shape"] = shape
+        elif targets:
+            targets = move_targets(targets, evaluation_geometry(shape, *how, wanted.resize))
+        whole = {name: record[name] for name in whole_fields(source.fields)}
+        return True, pixels, {**whole, **targets}
 
     def attempt(record):
         """One image, or a note of its name and nothing."""

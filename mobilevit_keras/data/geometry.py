@@ -1,19 +1,18 @@
-"""Where the pixels of a network's image come from: crops, resizes, flips, and the way back.
+"""Where the pixels of a network's image come from: windows, resizes, flips, and the way back.
 
-All rules for crops stand here, with their defaults; targets that lie in an image follow its pixels.
+Evaluation's rules stand here with their defaults, training's in `crops`; targets that lie in an
+image follow its pixels.
 """
 
 import dataclasses
-import math
 
 import tensorflow as tf
 
 from mobilevit_keras.paper import BASE_SIZE
 
-CROP_ASPECT = (3 / 4, 4 / 3)
-ATTEMPTS = 10  # tries of RandomResizedCrop before it settles for a centred crop
 CROP_SIZE = BASE_SIZE
 INTERPOLATIONS = ("bilinear", "bicubic")
+RESIZES = ("crop", "stretch")
 OUTSIDE = 255  # what a mask holds where there is no image
 
 CropSize = int | tuple[int, int]
@@ -27,13 +26,17 @@ class Geometry:
     Attributes:
         window: `(top, left, height, width)` in the image's pixels. Fractions are right for boxes
             and masks; an image is cut out at whole pixels.
-        size: Height and width that the window becomes.
+        size: Height and width of the network's image.
         flip: Whether left and right are then exchanged, a bool or a scalar tensor.
+        frame: `(top, left, height, width)` in the network's pixels before the flip: what the window
+            becomes where it does not fill all of them. Around it is nothing: black pixels, 255 in
+            a mask.
     """
 
     window: tf.Tensor
     size: tf.Tensor
     flip: tf.Tensor | bool = False
+    frame: tf.Tensor | None = None
 
     def image(self, image: tf.Tensor) -> tf.Tensor:
         """Cuts out the window, which must lie inside of the image, and resizes it.
@@ -44,19 +47,33 @@ class Geometry:
         Returns:
             float32 of `size`, values in [0, 1].
         """
-        return self.resize(cut(image, self.window))
+        return self.place(self.resize(cut(image, self.window)))
 
     def resize(self, window: tf.Tensor) -> tf.Tensor:
-        """Does the rest of `image` with the pixels of a window that has been cut out already."""
+        """Does what `image` does with the pixels of a window that has been cut out already.
+
+        Returns:
+            float32 of `size`; of the frame's size where there is one, see `place`.
+        """
         flip = tf.convert_to_tensor(self.flip)
         image = tf.cond(flip, lambda: tf.reverse(window, [1]), lambda: window)
-        size = tf.cast(tf.stack(tuple(self.size)), tf.int32)
+        size = tf.cast(self.size if self.frame is None else self.frame[2:], tf.int32)
         # The bare operation: the checks around it would make each epoch start later. From bytes it
         # would take twice as long as from floats, the step to them included.
         resized = tf.raw_ops.ResizeBilinear(
             images=tf.cast(image, tf.float32)[None], size=size, half_pixel_centers=True
         )
         return resized[0] * (1.0 / 255.0)
+
+    def place(self, image: tf.Tensor) -> tf.Tensor:
+        """Lays a resized window into its frame, black around it; without a frame it stays."""
+        if self.frame is None:
+            return image
+        before = self.frame[:2]
+        after = tf.cast(self.size, tf.int32) - before - self.frame[2:]
+        left = tf.where(self.flip, after[1], before[1])
+        right = tf.where(self.flip, before[1], after[1])
+        return tf.pad(image, [[before[0], after[0]], [left, right], [0, 0]])
 
     def boxes(self, boxes: tf.Tensor) -> tf.Tensor:
         """Moves boxes from the image into the network's; parts may come to lie outside of it.
@@ -67,14 +84,23 @@ class Geometry:
         Returns:
             float32 `(N, 4)` in the same order.
         """
-        boxes = (tf.cast(boxes, tf.float32) - self._origin()) * self._scale()
+        origin, scale, target = self._affine()
+        boxes = (tf.cast(boxes, tf.float32) - origin) * scale + target
         return tf.where(self.flip, self._mirrored(boxes), boxes)
 
     def boxes_back(self, boxes: tf.Tensor) -> tf.Tensor:
         """Moves boxes of the network's image back into the whole one; see `boxes`."""
+        origin, scale, target = self._affine()
         boxes = tf.cast(boxes, tf.float32)
         boxes = tf.where(self.flip, self._mirrored(boxes), boxes)
-        return boxes / self._scale() + self._origin()
+        return (boxes - target) / scale + origin
+
+    def bounds(self) -> tf.Tensor:
+        """The part of the network's image that shows the window: left, top, right and bottom."""
+        rows, columns = self._axis(0), self._axis(1)
+        top, left = rows.target, columns.target
+        box = tf.stack([left, top, left + columns.becomes, top + rows.becomes])
+        return tf.where(self.flip, self._mirrored(box), box)
 
     def mask(self, mask: tf.Tensor) -> tf.Tensor:
         """Samples a mask at the nearest pixel.
@@ -83,11 +109,10 @@ class Geometry:
             mask: `(H, W)`, a class's number for each pixel of the image.
 
         Returns:
-            The same type, of `size`; 255 where the window lies outside of the image.
+            The same type, of `size`; 255 where the window lies outside of the image, and around the
+            frame.
         """
-        height, width = self._sides()
-        rows = self.window_part(0) + (tf.range(height) + 0.5) * self.window_part(2) / height
-        columns = self.window_part(1) + (tf.range(width) + 0.5) * self.window_part(3) / width
+        rows, columns = (self._axis(axis).sources() for axis in (0, 1))
         columns = tf.where(self.flip, tf.reverse(columns, [0]), columns)
         return _sample(mask, rows, columns)
 
@@ -101,31 +126,63 @@ class Geometry:
         Returns:
             The same type, of `shape`; 255 outside of the window.
         """
-        height, width = self._sides()
-        rows = tf.range(tf.cast(shape[0], tf.float32)) + 0.5 - self.window_part(0)
-        columns = tf.range(tf.cast(shape[1], tf.float32)) + 0.5 - self.window_part(1)
-        columns = columns * width / self.window_part(3)
+        rows, columns = (self._axis(axis).targets(shape[axis]) for axis in (0, 1))
+        width = tf.cast(self.size[1], tf.float32)
         columns = tf.where(self.flip, width - columns, columns)
-        return _sample(mask, rows * height / self.window_part(2), columns)
+        return _sample(mask, rows, columns)
 
-    def window_part(self, index: int) -> tf.Tensor:
-        """One number of the window, as float32."""
-        return tf.cast(self.window[index], tf.float32)
+    def _axis(self, index: int) -> "_Axis":
+        size = tf.cast(self.size[index], tf.float32)
+        start, length = (tf.cast(self.window[index + part], tf.float32) for part in (0, 2))
+        if self.frame is None:
+            return _Axis(start, length, 0.0, size, size)
+        target, becomes = (tf.cast(self.frame[index + part], tf.float32) for part in (0, 2))
+        return _Axis(start, length, target, becomes, size)
 
-    def _sides(self) -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.cast(self.size[0], tf.float32), tf.cast(self.size[1], tf.float32)
-
-    def _origin(self) -> tf.Tensor:
-        return tf.stack([self.window_part(1), self.window_part(0)] * 2)
-
-    def _scale(self) -> tf.Tensor:
-        height, width = self._sides()
-        return tf.stack([width / self.window_part(3), height / self.window_part(2)] * 2)
+    def _affine(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """For left, top, right and bottom: where the window begins, its scale, and its place."""
+        axes = [self._axis(1), self._axis(0)] * 2
+        return (
+            tf.stack([axis.start for axis in axes]),
+            tf.stack([axis.becomes / axis.length for axis in axes]),
+            tf.stack([axis.target for axis in axes]),
+        )
 
     def _mirrored(self, boxes: tf.Tensor) -> tf.Tensor:
         left, top, right, bottom = tf.unstack(boxes, axis=-1)
-        width = self._sides()[1]
+        width = tf.cast(self.size[1], tf.float32)
         return tf.stack([width - right, top, width - left, bottom], -1)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Axis:
+    """A geometry along one axis.
+
+    `length` pixels of the image from `start` on become `becomes` pixels of the network's, of which
+    there are `size`, from `target` on.
+    """
+
+    start: tf.Tensor
+    length: tf.Tensor
+    target: tf.Tensor | float
+    becomes: tf.Tensor
+    size: tf.Tensor
+
+    def sources(self) -> tf.Tensor:
+        """Where in the image the centres of the network's pixels lie; -1 outside of the window."""
+        points = tf.range(self.size) + 0.5 - self.target
+        inside = (points > 0.0) & (points < self.becomes)
+        return tf.where(inside, self.start + points * self.length / self.becomes, -1.0)
+
+    def targets(self, side: tf.Tensor) -> tf.Tensor:
+        """Where in the network's image the centres of the image's pixels lie; -1 likewise.
+
+        Args:
+            side: The image's pixels along the axis.
+        """
+        points = tf.range(tf.cast(side, tf.float32)) + 0.5 - self.start
+        inside = (points > 0.0) & (points < self.length)
+        return tf.where(inside, self.target + points * self.becomes / self.length, -1.0)
 
 
 def cut(image: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
@@ -143,56 +200,6 @@ def _sample(mask: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
     return tf.where(inside, sampled, tf.cast(OUTSIDE, mask.dtype))
 
 
-def crop_fractions(random: tf.Tensor, area: tuple[float, float]) -> tf.Tensor:
-    """Turns uniform draws into crop sizes as fractions of the root of an image's area.
-
-    Args:
-        random: Uniform draws in [0, 1), shape `(..., 2)`.
-        area: Smallest and largest fraction of the image's area that a crop covers.
-
-    Returns:
-        Height and width over sqrt(image area), shape `(..., 2)`; aspect ratios are log-uniform
-        between 3/4 and 4/3.
-    """
-    covered = area[0] + (area[1] - area[0]) * random[..., 0]
-    low, high = (math.log(aspect) for aspect in CROP_ASPECT)
-    aspect = tf.exp(low + (high - low) * random[..., 1])
-    return tf.sqrt(tf.stack([covered / aspect, covered * aspect], -1))
-
-
-def random_window(shape: tf.Tensor, fractions: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
-    """Places a RandomResizedCrop: the first of several tries that fits, else a centred crop.
-
-    Args:
-        shape: Height and width of the image, int32.
-        fractions: Tries from `crop_fractions`, shape `(tries, 2)`.
-        position: Two uniform draws in [0, 1) for the place, top then left.
-
-    Returns:
-        int32 `(top, left, height, width)`.
-    """
-    dims = tf.cast(shape, tf.float32)
-    tries = tf.maximum(tf.round(tf.sqrt(tf.reduce_prod(dims)) * fractions), 1.0)
-    fits = tf.reduce_all(tries <= dims, -1)
-    first = tf.argmax(fits)
-    found = tf.gather(fits, first)
-    # Without a fit (a very long image) the largest centred crop of an allowed aspect is taken.
-    longest = tf.minimum(dims, tf.round(tf.reverse(dims, [0]) * CROP_ASPECT[1]))
-    size = tf.where(found, tf.gather(tries, first), longest)
-    room = dims - size
-    place = tf.floor(tf.where(found, position * (room + 1.0), room / 2))
-    # float32 may round a draw just below 1 up to the next whole pixel.
-    return tf.cast(tf.concat([tf.minimum(place, room), size], 0), tf.int32)
-
-
-def centre_window(shape: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """Returns the largest centred window of the aspect height : width, `(top, left, h, w)`."""
-    dims = tf.cast(shape, tf.float32)
-    target = tf.cast(tf.stack([height, width]), tf.float32)
-    size = tf.maximum(tf.round(target * tf.reduce_min(dims / target)), 1.0)
-    return tf.cast(tf.concat([tf.floor((dims - size) / 2), size], 0), tf.int32)
-
-
 def crop_sides(crop_size: CropSize) -> tuple[int, int]:
     """Height and width of a crop."""
     return (crop_size, crop_size) if isinstance(crop_size, int) else tuple(crop_size)
@@ -203,9 +210,14 @@ def default_short_side(crop_size: CropSize) -> int:
     return min(crop_sides(crop_size)) * 9 // 8
 
 
-def check_evaluation_size(short_side: int, crop_size: CropSize, interpolation: str) -> None:
-    """Raises ValueError unless the crop fits into the resized image and the method is known."""
-    if not 0 < min(crop_sides(crop_size)) <= short_side:
+def check_evaluation_size(
+    short_side: int, crop_size: CropSize, interpolation: str, resize: str = "crop"
+) -> None:
+    """Raises ValueError unless the crop fits into the resized image and the methods are known."""
+    if resize not in RESIZES:
+        raise ValueError(f"`resize` must be one of {RESIZES}. Received: {resize!r}.")
+    smallest = min(crop_sides(crop_size))
+    if smallest < 1 or (resize == "crop" and smallest > short_side):
         raise ValueError(
             "`crop_size` must be positive and at most `short_side`. "
             f"Received: crop_size={crop_size}, short_side={short_side}."
@@ -238,9 +250,13 @@ def evaluation_size(shape: tf.Tensor, short_side: int, crop_size: CropSize) -> t
     return tf.where(box[0] * shape[1] >= box[1] * shape[0], by_height, by_width)
 
 
-def evaluation_geometry(shape: tf.Tensor, short_side: int, crop_size: CropSize) -> Geometry:
-    """The window that evaluation's resize and centred crop amount to, for boxes and masks."""
+def evaluation_geometry(
+    shape: tf.Tensor, short_side: int, crop_size: CropSize, resize: str = "crop"
+) -> Geometry:
+    """The window that evaluation's resize and crop amount to, for boxes and masks."""
     crop = tf.constant(crop_sides(crop_size))
+    if resize == "stretch":
+        return Geometry(tf.concat([[0, 0], shape], 0), crop)
     resized = evaluation_size(shape, short_side, crop_size)
     scale = tf.cast(shape, tf.float32) / tf.cast(resized, tf.float32)
     offset = tf.cast((resized - crop) // 2, tf.float32)
@@ -249,23 +265,32 @@ def evaluation_geometry(shape: tf.Tensor, short_side: int, crop_size: CropSize) 
 
 
 def evaluation_image(
-    image: tf.Tensor, short_side: int, crop_size: CropSize, interpolation: str
+    image: tf.Tensor,
+    short_side: int,
+    crop_size: CropSize,
+    interpolation: str,
+    resize: str = "crop",
 ) -> tf.Tensor:
-    """Resizes an image and crops its centre.
+    """Resizes an image and crops its centre, or stretches it as a whole.
 
     The resize samples at half-pixel centres without antialiasing. The crop's offset is floored.
 
     Args:
         image: uint8 `(H, W, 3)`.
-        short_side: See `evaluation_size`.
+        short_side: See `evaluation_size`; has no part in `"stretch"`.
         crop_size: See `evaluation_size`.
         interpolation: `"bilinear"` or `"bicubic"` (Keys, a = -0.5; overshoot is clipped).
+        resize: `"crop"`; or `"stretch"`, the whole image to `crop_size` whatever its aspect.
 
     Returns:
         float32 of the crop's shape `(h, w, 3)`, values in [0, 1].
     """
-    resized = evaluation_size(tf.shape(image)[:2], short_side, crop_size)
-    image = tf.image.resize(tf.cast(image, tf.float32), resized, method=interpolation)
+    image = tf.cast(image, tf.float32)
     crop = crop_sides(crop_size)
-    image = tf.slice(image, tf.concat([(resized - crop) // 2, [0]], 0), (*crop, 3))
+    if resize == "stretch":
+        image = tf.image.resize(image, crop, method=interpolation)
+    else:
+        resized = evaluation_size(tf.shape(image)[:2], short_side, crop_size)
+        image = tf.image.resize(image, resized, method=interpolation)
+        image = tf.slice(image, tf.concat([(resized - crop) // 2, [0]], 0), (*crop, 3))
     return tf.clip_by_value(image / 255.0, 0.0, 1.0)

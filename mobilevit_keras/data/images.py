@@ -18,21 +18,26 @@ from mobilevit_keras.data.source import printable
 
 
 def evaluation_transform(
-    contents: tf.Tensor, short_side: int, crop_size: CropSize, interpolation: str = "bilinear"
+    contents: tf.Tensor,
+    short_side: int,
+    crop_size: CropSize,
+    interpolation: str = "bilinear",
+    resize: str = "crop",
 ) -> tf.Tensor:
-    """Decodes an image, resizes it and crops the centre.
+    """Decodes an image, resizes it and crops the centre, or stretches it as a whole.
 
     Args:
         contents: Scalar string, the bytes of the image.
         short_side: See `geometry.evaluation_size`.
         crop_size: See `geometry.evaluation_size`.
         interpolation: `"bilinear"` or `"bicubic"`.
+        resize: `"crop"` or `"stretch"`, see `geometry.evaluation_image`.
 
     Returns:
         float32 of the crop's shape `(h, w, 3)`, values in [0, 1].
     """
-    check_evaluation_size(short_side, crop_size, interpolation)
-    return evaluation_image(decode_image(contents), short_side, crop_size, interpolation)
+    check_evaluation_size(short_side, crop_size, interpolation, resize)
+    return evaluation_image(decode_image(contents), short_side, crop_size, interpolation, resize)
 
 
 def load_images(
@@ -40,6 +45,7 @@ def load_images(
     short_side: int,
     crop_size: CropSize,
     interpolation: str = "bilinear",
+    resize: str = "crop",
 ) -> np.ndarray:
     """Reads image files through the evaluation transform.
 
@@ -50,24 +56,40 @@ def load_images(
         OSError: If a file cannot be opened.
         ValueError: If a file is no image, or one cut short.
     """
-    check_evaluation_size(short_side, crop_size, interpolation)
+    check_evaluation_size(short_side, crop_size, interpolation, resize)
     images = np.empty((len(paths), *crop_sides(crop_size), 3), np.float32)
     for index, path in enumerate(paths):
-        contents = Path(path).read_bytes()
-        try:
-            images[index] = evaluation_transform(
-                tf.constant(contents), short_side, crop_size, interpolation
-            )
-        except (tf.errors.OpError, ValueError) as error:
-            why = why_unreadable(contents)
-            raise ValueError(
-                f"A readable image is needed. Received: {printable(path)}{why and f' ({why})'}."
-            ) from error
+        image = tf.constant(read_image(path))
+        images[index] = evaluation_image(image, short_side, crop_size, interpolation, resize)
     return images
 
 
+def read_image(path: str | Path) -> np.ndarray:
+    """Reads an image file, upright and in RGB.
+
+    Returns:
+        uint8 `(H, W, 3)`.
+
+    Raises:
+        OSError: If the file cannot be opened.
+        ValueError: If it is no image, or one cut short.
+    """
+    contents = Path(path).read_bytes()
+    try:
+        return decode_image(tf.constant(contents)).numpy()
+    except (tf.errors.OpError, ValueError) as error:
+        why = why_unreadable(contents)
+        raise ValueError(
+            f"A readable image is needed. Received: {printable(path)}{why and f' ({why})'}."
+        ) from error
+
+
 def preprocess(
-    images: Any, short_side: int, crop_size: CropSize, interpolation: str = "bilinear"
+    images: Any,
+    short_side: int,
+    crop_size: CropSize,
+    interpolation: str = "bilinear",
+    resize: str = "crop",
 ) -> np.ndarray:
     """Makes a network's input of files or pixels.
 
@@ -77,6 +99,7 @@ def preprocess(
         short_side: See `geometry.evaluation_size`.
         crop_size: See `geometry.evaluation_size`.
         interpolation: `"bilinear"` or `"bicubic"`.
+        resize: `"crop"` or `"stretch"`, see `geometry.evaluation_image`.
 
     Returns:
         float32 `(N, h, w, 3)` of the crop's size, values in [0, 1]; of one image N is 1.
@@ -89,18 +112,20 @@ def preprocess(
     >>> preprocess(np.full((480, 640, 3), 255, np.uint8), 288, 256).shape
     (1, 256, 256, 3)
     """
-    check_evaluation_size(short_side, crop_size, interpolation)
+    check_evaluation_size(short_side, crop_size, interpolation, resize)
     # One path, or one image of Pillow's.
     if isinstance(images, str | Path) or hasattr(images, "getbands"):
         images = [images]
     if not hasattr(images, "shape"):
         images = list(images)
     if len(images) and all(isinstance(image, str | Path) for image in images):
-        return load_images(images, short_side, crop_size, interpolation)
+        return load_images(images, short_side, crop_size, interpolation, resize)
     arrays = _pixels(images)
     prepared = np.empty((len(arrays), *crop_sides(crop_size), 3), np.float32)
     for index, array in enumerate(arrays):
-        prepared[index] = evaluation_image(tf.constant(array), short_side, crop_size, interpolation)
+        prepared[index] = evaluation_image(
+            tf.constant(array), short_side, crop_size, interpolation, resize
+        )
     return prepared
 
 

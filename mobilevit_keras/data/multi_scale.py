@@ -8,23 +8,29 @@ import numpy as np
 import tensorflow as tf
 
 from mobilevit_keras.data.adapter import EpochAdapter, cut_batches
-from mobilevit_keras.data.augmentation import AdvancedAugmentation, AdvancedPolicy
-from mobilevit_keras.data.decoding import decode_window
-from mobilevit_keras.data.geometry import (
-    ATTEMPTS,
-    Geometry,
-    centre_window,
-    crop_fractions,
-    random_window,
+from mobilevit_keras.data.augmentation import (
+    AdvancedAugmentation,
+    AdvancedPolicy,
+    PhotometricAugmentation,
 )
+from mobilevit_keras.data.crops import CentreCrop, make_crop
+from mobilevit_keras.data.decoding import decode_window
+from mobilevit_keras.data.geometry import Geometry
 from mobilevit_keras.data.scales import Schedule, Steps
 from mobilevit_keras.data.skipped import SkippedImages, clear_errors
 from mobilevit_keras.data.source import Source
-from mobilevit_keras.data.targets import as_y, move_targets
+from mobilevit_keras.data.targets import (
+    as_y,
+    decode_targets,
+    kinds_in_image,
+    move_targets,
+    whole_fields,
+)
 from mobilevit_keras.data.threads import num_cores, untuned
-from mobilevit_keras.paper import BASE_SIZE, CROP_AREA, SIZES
+from mobilevit_keras.paper import BASE_SIZE, CROP_AREA, SHORT_SIDE, SIZES
 
-AUGMENTATIONS = ("none", "basic", "advanced")
+AUGMENTATIONS = ("none", "basic", "photometric", "advanced")
+_Augmenter = AdvancedAugmentation | PhotometricAugmentation
 
 # Steps that are decoded at the same time: while the last images of one are waited for, the next
 # one's are on their way. With the prefetched step this bounds the memory to about four steps.
@@ -41,9 +47,11 @@ class MultiScaleDataset(EpochAdapter):
     An epoch is a pure function of (seed, epoch): the order of the images, the size of each step,
     each image's crop and flip. Started at any step it equals the rest of the whole one.
     Records are shuffled encoded; all images of a step are decoded straight to that step's size.
+    Targets that lie in the image follow its pixels: masks hold 255 where nothing is, boxes whose
+    centre leaves the image become padding (label -1) and the others are clipped.
 
-    An image that cannot be read is skipped: another image of the same step takes its place, so that
-    the step keeps its shape, and `skipped` counts and names it.
+    An image that cannot be read, or whose target does not fit it, is skipped: another image of the
+    same step takes its place, so that the step keeps its shape, and `skipped` counts and names it.
 
     Args:
         source: Where the images come from.
@@ -52,9 +60,15 @@ class MultiScaleDataset(EpochAdapter):
         batch_size: Images of a step at the base size, over all replicas.
         sampler: See `Schedule`.
         last_batch: `"fill"` or `"drop"`, see `Schedule`.
-        augmentation: `"basic"`, RandomResizedCrop and horizontal flip; `"advanced"`, these and
+        augmentation: `"basic"`, a random crop and horizontal flip; `"photometric"`, these and
+            changes of brightness, contrast, saturation and hue; `"advanced"`, these and
             RandAugment, random erasing, MixUp and CutMix; `"none"`, the largest centred crop.
-        crop_area: Smallest and largest part of an image's area that a random crop covers.
+        crop: How the random crop is taken, see `crops`: `"random_resized"`, a part of random area
+            and aspect, as classifiers learn; `"short_side"`, a square of the image at a random
+            scale, as segmenters do; `"sample"`, one around boxes, as detectors do.
+        crop_area: Smallest and largest part of an image's area that a random resized crop covers.
+        short_side: Smallest and largest short side of the scaled image, in parts of the step's
+            size.
         horizontal_flip: Whether half of the images are mirrored (wrong for digits and text).
         policy: How strong the advanced augmentation is.
         seed: Seed of sizes, order and augmentation.
@@ -85,7 +99,9 @@ class MultiScaleDataset(EpochAdapter):
         sampler: str = "multi_scale_variable_batch",
         last_batch: str = "fill",
         augmentation: str = "basic",
+        crop: str = "random_resized",
         crop_area: tuple[float, float] = CROP_AREA,
+        short_side: tuple[float, float] = SHORT_SIDE,
         horizontal_flip: bool = True,
         policy: AdvancedPolicy | None = None,
         seed: int = 0,
@@ -94,7 +110,16 @@ class MultiScaleDataset(EpochAdapter):
         num_replicas: int = 1,
         prepare: Callable[[tf.Tensor, Any], tuple[tf.Tensor, Any]] | None = None,
     ):
-        _check(source, augmentation, crop_area, policy)
+        _check(source, augmentation, policy)
+        self.crop = make_crop(crop, crop_area, short_side)
+        missing = [name for name in self.crop.needs if name not in source.fields]
+        if missing:
+            raise ValueError(
+                f"`crop={crop!r}` needs {', '.join(missing)}. "
+                f"Received: {source} with {', '.join(source.fields)}."
+            )
+        if augmentation == "none":
+            self.crop = CentreCrop()
         self.source = source
         self.schedule = Schedule(
             sampler=sampler,
@@ -107,7 +132,6 @@ class MultiScaleDataset(EpochAdapter):
         )
         self.augmentation = augmentation
         self.seed = seed
-        self.crop_area = tuple(crop_area)
         self.horizontal_flip = horizontal_flip
         self.policy = policy or AdvancedPolicy()
         self.one_hot = one_hot
@@ -231,15 +255,9 @@ class MultiScaleDataset(EpochAdapter):
                 "`num_shards` must divide `num_replicas`, so that every batch can be shared "
                 f"evenly. Received: {num_shards}, num_replicas={self.schedule.num_shards}."
             )
-        advanced = None
-        if self.augmentation == "advanced":
-            advanced = AdvancedAugmentation(
-                self.policy,
-                len(self.source.class_names),
-                [(count // num_shards, size, size) for size, count in self.schedule.scales],
-            )
+        augmenter = self._augmenter(num_shards)
         batches = positions.flat_map(
-            lambda position: self._epoch(position, num_shards, shard_index, advanced)
+            lambda position: self._epoch(position, num_shards, shard_index, augmenter)
         )
         options = untuned()
         options.deterministic = True
@@ -247,12 +265,20 @@ class MultiScaleDataset(EpochAdapter):
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
         return batches.prefetch(1).with_options(options)
 
+    def _augmenter(self, num_shards: int) -> _Augmenter | None:
+        if self.augmentation == "photometric":
+            return PhotometricAugmentation()
+        if self.augmentation != "advanced":
+            return None
+        shapes = [(count // num_shards, size, size) for size, count in self.schedule.scales]
+        return AdvancedAugmentation(self.policy, len(self.source.class_names), shapes)
+
     def _epoch(
         self,
         position: tf.Tensor,
         num_shards: int,
         shard_index: int,
-        advanced: AdvancedAugmentation | None,
+        augmenter: _Augmenter | None,
     ) -> tf.data.Dataset:
         """Builds an epoch from tensors, so that its graph is traced once for all epochs."""
         epoch, start_step = position[0], position[1]
@@ -280,12 +306,12 @@ class MultiScaleDataset(EpochAdapter):
                 )
             )
             .interleave(
-                lambda step, images: self._decode_step(step, images, advanced),
+                lambda step, images: self._decode_step(step, images, augmenter),
                 cycle_length=_STEPS_IN_FLIGHT,
                 num_parallel_calls=_STEPS_IN_FLIGHT,
                 deterministic=True,
             )
-            .map(lambda *batch: self._finish(*batch, advanced))
+            .map(lambda *batch: self._finish(*batch, augmenter))
         )
 
     def _step_table(self, epoch: np.ndarray) -> np.ndarray:
@@ -298,50 +324,55 @@ class MultiScaleDataset(EpochAdapter):
         seed = tf.random.experimental.stateless_fold_in(seed, number)
         # One row for each image of the whole batch: what happens to an image does not depend on
         # how many workers share the batch.
-        random = tf.random.stateless_uniform((batch_size, 2 * ATTEMPTS + 3), seed, alg="philox")
+        random = tf.random.stateless_uniform(
+            (batch_size, self.crop.num_draws + 3), seed, alg="philox"
+        )
         part = batch_size // num_shards
         rows = slice(shard_index * part, (shard_index + 1) * part)
         random = random[rows]
-        tries = tf.reshape(random[:, 3:], (-1, ATTEMPTS, 2))
         images = {
             "record": {key: value[rows] for key, value in group.items()},
             "index": tf.range(part),
             "number": tf.range(batch_size)[rows],
-            "fractions": crop_fractions(tries, self.crop_area),
-            "position": random[:, :2],
+            "drawn": self.crop.draw(random[:, :2], random[:, 3:]),
             "flip": (random[:, 2] < 0.5) & (self.augmentation != "none" and self.horizontal_flip),
         }
         return {"height": step[0], "width": step[1], "seed": seed}, images
 
-    def _decode_step(self, step, images, advanced) -> tf.data.Dataset:
+    def _decode_step(self, step, images, augmenter) -> tf.data.Dataset:
         """Decodes a step's images in parallel; those that cannot be read are left out."""
         size = (step["height"], step["width"])
+        has_targets = bool(kinds_in_image(self.source.fields))
 
         def decode(image):
-            def window(shape):
-                if self.augmentation == "none":
-                    return centre_window(shape, *size)
-                return random_window(shape, image["fractions"], image["position"])
+            record = image["record"]
 
-            contents = self.source.load(image["record"]["image"])
-            cut_out, where = decode_window(contents, window, tf.cast(tf.stack(size), tf.int32))
-            geometry = Geometry(where, size, image["flip"])
-            return (
-                image["index"],
-                geometry.resize(cut_out),
-                move_targets(image["record"], geometry),
-            )
+            def choose(shape):
+                chosen = self.crop.choose(shape, size, image["drawn"], record)
+                return {**chosen, "shape": shape} if has_targets else chosen
 
-        def augment(index, pixels, moved):
+            contents = self.source.load(record["image"])
+            cut_out, chosen = decode_window(contents, choose, tf.cast(tf.stack(size), tf.int32))
+            targets = decode_targets(self.source, record, chosen.pop("shape", None))
+            geometry = Geometry(size=size, flip=image["flip"], **chosen)
+            pixels, moved = geometry.resize(cut_out), move_targets(targets, geometry)
+            if augmenter is None:
+                return image["index"], geometry.place(pixels), moved
+            return image["index"], pixels, moved, chosen
+
+        def augment(index, pixels, moved, chosen):
             seed = tf.random.experimental.stateless_fold_in(step["seed"], images["number"][index])
-            return index, advanced.image(pixels, seed), moved
+            pixels = augmenter.image(pixels, seed)
+            # Only now, so that what lies around an image stays black.
+            geometry = Geometry(size=size, flip=images["flip"][index], **chosen)
+            return index, geometry.place(pixels), moved
 
         decoded = (
             tf.data.Dataset.from_tensor_slices(images)
             .map(decode, num_parallel_calls=num_cores(), deterministic=True)
             .ignore_errors()
         )
-        if advanced is not None:
+        if augmenter is not None:
             decoded = decoded.map(augment, num_parallel_calls=num_cores(), deterministic=True)
         # Where none is readable there is no batch; an empty one tells the next stage so.
         nothing = tf.data.Dataset.from_tensors(
@@ -354,10 +385,11 @@ class MultiScaleDataset(EpochAdapter):
             .map(lambda index, pixels, moved: (step, index, pixels, moved, images["record"]))
         )
 
-    def _finish(self, step, index, pixels, moved, records, advanced):
+    def _finish(self, step, index, pixels, moved, records, augmenter):
         """Fills the places of a step's unreadable images, and mixes images and labels."""
+        mixes = isinstance(augmenter, AdvancedAugmentation)
         names = records["name"]
-        targets = {field: records[field] for field in self.source.fields}
+        targets = {field: records[field] for field in whole_fields(self.source.fields)}
         expected = tf.shape(names)[0]
         found = tf.shape(index)[0]
 
@@ -376,24 +408,21 @@ class MultiScaleDataset(EpochAdapter):
         pixels = tf.ensure_shape(pixels, (None, None, None, 3))
         targets = {**targets, **moved}
         if "label" in targets:
-            targets["label"] = self._labels(tf.ensure_shape(targets["label"], (None,)), advanced)
-        if advanced is not None:
-            pixels, targets["label"] = advanced.batch(pixels, targets["label"], step["seed"])
+            targets["label"] = tf.ensure_shape(targets["label"], (None,))
+            if self.one_hot and not mixes:
+                targets["label"] = tf.one_hot(targets["label"], len(self.source.class_names))
+        if mixes:
+            pixels, targets["label"] = augmenter.batch(pixels, targets["label"], step["seed"])
             pixels = tf.ensure_shape(pixels, (None, None, None, 3))
-            targets["label"] = tf.ensure_shape(targets["label"], (None, advanced.num_classes))
+            targets["label"] = tf.ensure_shape(targets["label"], (None, augmenter.num_classes))
         y = as_y(targets)
         return (pixels, y) if self.prepare is None else self.prepare(pixels, y)
-
-    def _labels(self, labels, advanced):
-        if advanced is None and self.one_hot:
-            return tf.one_hot(labels, len(self.source.class_names))
-        return labels
 
     def _skip(self, names: np.ndarray, found: np.ndarray) -> np.int64:
         """Notes a step's unreadable images; called by the graph."""
         lost = np.setdiff1d(np.arange(len(names)), found)
         for index in lost:
-            self.skipped.add(names[index].decode(errors="replace"))
+            self.skipped.add(names[index].decode(errors="replace"), self.source)
         if len(found) == 0:
             self.skipped.stop(
                 "A step needs an image that can be read. Received: "
@@ -402,7 +431,7 @@ class MultiScaleDataset(EpochAdapter):
         return np.int64(len(lost))
 
 
-def _check(source: Source, augmentation: str, crop_area, policy: AdvancedPolicy | None) -> None:
+def _check(source: Source, augmentation: str, policy: AdvancedPolicy | None) -> None:
     if augmentation not in AUGMENTATIONS:
         raise ValueError(
             f"`augmentation` must be one of {AUGMENTATIONS}. Received: {augmentation!r}."
@@ -411,10 +440,6 @@ def _check(source: Source, augmentation: str, crop_area, policy: AdvancedPolicy 
         raise ValueError(
             "`augmentation='advanced'` mixes labels, which must be an image's only target. "
             f"Received: {source} with {', '.join(source.fields)}."
-        )
-    if not 0.0 < crop_area[0] <= crop_area[1] <= 1.0:
-        raise ValueError(
-            f"`crop_area` must be two rising fractions in (0, 1]. Received: {crop_area}."
         )
     if policy is not None and augmentation != "advanced":
         raise ValueError(

@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from mobilevit_keras.data.multi_scale import MultiScaleDataset
+from mobilevit_keras.data.targets import NO_OBJECT, as_targets
 from mobilevit_keras.files import atomic_path
+from mobilevit_keras.palette import class_colours, overlay
 
 _MARGIN = 8
 _CAPTION = 18
@@ -27,6 +29,9 @@ def preview(
     images_per_batch: int = 8,
 ) -> None:
     """Draws the first batches of an epoch, one row each, at the sizes in which they are trained.
+
+    Masks lie over their images in the classes' colours, what has no class in the last one's; boxes
+    are frames in them with the classes' names.
 
     Args:
         dataset: The dataset to look at.
@@ -52,17 +57,19 @@ def preview(
         )
     if path.suffix.lower() not in Image.registered_extensions():
         raise ValueError(f"A picture needs a known extension such as .png. Received: {path}.")
+    fields, class_names = dataset.source.fields, dataset.source.class_names
     rows = []
     with dataset.clear_errors():
         for number, (images, y) in enumerate(dataset.epoch(epoch).take(num_batches)):
-            shown = images[:images_per_batch].numpy()
-            texts = [
-                captions(tf.nest.map_structure(lambda part, index=index: part[index].numpy(), y))
-                for index in range(len(shown))
-            ]
+            shown, texts = [], []
+            for index, image in enumerate(images[:images_per_batch].numpy()):
+                target = tf.nest.map_structure(lambda part, index=index: part[index].numpy(), y)
+                pixels = np.round(image * 255).astype(np.uint8)
+                shown.append(_with_targets(pixels, as_targets(target, fields), class_names))
+                texts.append(captions(target))
             count, height, width = images.shape[:3]
             caption = f"epoch {epoch}, step {number}: {count} images of {height} x {width}"
-            rows.append((caption, np.round(shown * 255).astype(np.uint8), texts))
+            rows.append((caption, np.stack(shown), texts))
     sheet_width = max(
         _MARGIN + sum(image.shape[1] + _MARGIN for image in images) for _, images, _ in rows
     )
@@ -90,6 +97,55 @@ def preview(
         top += images.shape[1] + room_for_text + _MARGIN
     with atomic_path(path) as temporary:
         sheet.save(temporary)
+
+
+def _with_targets(pixels: np.ndarray, targets: dict, class_names: Sequence[str]) -> np.ndarray:
+    """An image with those of its targets drawn that lie in it."""
+    if "mask" in targets:
+        pixels = overlay(pixels, targets["mask"])
+    if "boxes" in targets:
+        pixels = draw_boxes(pixels, targets["boxes"], targets["labels"], class_names)
+    return pixels
+
+
+def draw_boxes(
+    image: np.ndarray,
+    boxes: np.ndarray,
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    texts: Sequence[str] | None = None,
+) -> np.ndarray:
+    """Draws boxes as frames in their classes' colours.
+
+    Args:
+        image: uint8 `(H, W, 3)`.
+        boxes: `(N, 4)`, left, top, right and bottom in pixels.
+        labels: `(N,)`, classes from 0; -1 is no box.
+        class_names: Names of the classes.
+        texts: What to write at each box, in place of its class's name.
+
+    Returns:
+        uint8 `(H, W, 3)`.
+    """
+    from PIL import Image, ImageDraw
+
+    picture = Image.fromarray(image)
+    draw = ImageDraw.Draw(picture)
+    # The first colour is black, which a mask keeps for the background.
+    colours = class_colours()[1:]
+    for number, (box, label) in enumerate(zip(boxes, labels, strict=True)):
+        if label == NO_OBJECT:
+            continue
+        colour = tuple(int(part) for part in colours[label % len(colours)])
+        # The last pixel that lies in a box is the one before its end.
+        left, top, right, bottom = (int(side) for side in np.rint(box))
+        right, bottom = max(right - 1, left), max(bottom - 1, top)
+        draw.rectangle((left, top, right, bottom), outline=colour)
+        font, text = font_for(class_names[label] if texts is None else texts[number])
+        place = (left + 2, top + 1)
+        draw.rectangle(draw.textbbox(place, text, font), fill=colour)
+        draw.text(place, text, fill="white", font=font)
+    return np.asarray(picture)
 
 
 def font_for(text: str) -> tuple[Any, str]:

@@ -1,19 +1,17 @@
-"""Images that cannot be read: counted and named, or the reason to stop."""
+"""Images that cannot be used: counted and named, or the reason to stop."""
 
 import contextlib
 import dataclasses
 from collections.abc import Iterator
-from pathlib import Path
 
 import tensorflow as tf
 
-from mobilevit_keras.data.decoding import why_unreadable
 from mobilevit_keras.data.source import Source
 
 
 @dataclasses.dataclass
 class SkippedImages:
-    """The images that could not be read, or the refusal of the first one.
+    """The images that, or whose targets, could not be read, or the refusal of the first one.
 
     Attributes:
         strict: Whether an unreadable image is an error.
@@ -25,7 +23,7 @@ class SkippedImages:
     limit: int = 10
     failure: ValueError | None = None
     _seen: set[str] = dataclasses.field(default_factory=set, repr=False)
-    _names: list[str] = dataclasses.field(default_factory=list, repr=False)
+    _named: dict[str, Source] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
     def count(self) -> int:
@@ -35,41 +33,44 @@ class SkippedImages:
     @property
     def names(self) -> tuple[str, ...]:
         """The first names, in the order in which they were met."""
-        return tuple(self._names)
+        return tuple(self._named)
 
-    def add(self, name: str) -> None:
+    def add(self, name: str, source: Source) -> None:
         """Counts an image once, however often it is met.
+
+        Args:
+            name: The record's name.
+            source: Where it is from; it knows more about it.
 
         Raises:
             ValueError: If `strict`.
         """
         if self.strict:
-            self.stop(f"Every image must be readable. Received: {name}{_reason(name)}.")
+            self.stop(f"Every image must be readable. Received: {_described(name, source)}.")
         if name not in self._seen:
             self._seen.add(name)
-            if len(self._names) < self.limit:
-                self._names.append(name)
+            if len(self._named) < self.limit:
+                self._named[name] = source
 
     def stop(self, message: str) -> None:
-        """Raises a ValueError and remembers it for `clear_errors`."""
-        self.failure = ValueError(message)
-        raise self.failure
+        """Raises a ValueError; the first one is remembered for `clear_errors`."""
+        failure = ValueError(message)
+        # Stages that read ahead go on, and may meet another image before they end.
+        self.failure = self.failure or failure
+        raise failure
 
     def __str__(self) -> str:
         if not self._seen:
             return "no unreadable images"
-        more = ", …" if self.count > len(self._names) else ""
-        names = (f"{name}{_reason(name)}" for name in self._names)
-        return f"{self.count} unreadable image(s) skipped: {', '.join(names)}{more}"
+        more = ", …" if self.count > len(self._named) else ""
+        names = ", ".join(_described(name, source) for name, source in self._named.items())
+        return f"{self.count} unreadable image(s) skipped: {names}{more}"
 
 
-def _reason(name: str) -> str:
-    """Why an image that is a file cannot be read, where more is to be said than that."""
-    try:
-        why = why_unreadable(Path(name).read_bytes())
-    except (OSError, ValueError):
-        return ""
-    return f" ({why})" if why else ""
+def _described(name: str, source: Source) -> str:
+    """A name, and in brackets what the source says of it."""
+    why = source.why_unreadable(name)
+    return f"{name} ({why})" if why else name
 
 
 @contextlib.contextmanager

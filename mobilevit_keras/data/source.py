@@ -3,11 +3,14 @@
 import abc
 import os
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
+from mobilevit_keras.data.decoding import decode_image, why_unreadable
+from mobilevit_keras.data.geometry import OUTSIDE
 from mobilevit_keras.data.threads import num_cores, untuned
 
 SPLITS = ("train", "validation")
@@ -31,9 +34,19 @@ class Source(abc.ABC):
     """Images with their targets in two splits, `train` and `validation`.
 
     A record is a dictionary: `image` (string), `name` (string, for messages) and a target for each
-    of `fields`; `label` is an int64 scalar. What `image` holds is the source's affair; `load` turns
-    it into the bytes of an image file. Records are small or cheap to shuffle, loaded and decoded
-    only after that.
+    of `fields`. What `image`, `mask` and `boxes` hold is the source's affair until `load`,
+    `load_mask` and `load_boxes` have been at it. Records are small or cheap to shuffle, loaded and
+    decoded only after that.
+
+    Targets by their fields:
+    - `label`: the image's class, an int64 scalar;
+    - `mask`: a string of which `load_mask` makes the bytes of a PNG file of class numbers, as large
+      as the upright image, 255 where none is known;
+    - `boxes` and `labels`: float32 `(M, 4)`, of which `load_boxes` makes left, top, right and
+      bottom in pixels of the upright image, and int64 `(M,)`, their classes. M is the same for all
+      records; what is left is filled with zeros and -1. With `ignored`, int64 `(M,)`, there are
+      also those that an evaluation neither asks for nor counts as wrong: 1 is a difficult one, 2
+      one around a crowd, any part of which may be found, and 0 none of these.
 
     Args:
         class_names: Names of the classes in index order.
@@ -45,7 +58,8 @@ class Source(abc.ABC):
             are none.
 
     Raises:
-        ValueError: If there are fewer than two classes or a split is empty.
+        ValueError: If there are fewer than two classes (of boxes: one), more of masks than their
+            numbers can tell, or a split is empty.
     """
 
     fields: tuple[str, ...] = ("label",)
@@ -55,9 +69,14 @@ class Source(abc.ABC):
         self.class_names = tuple(class_names)
         _check_names(self, self.class_names)
         self._num_examples = dict(num_examples)
-        if len(self.class_names) < 2:
+        # What is in no box is another class, so to speak.
+        if len(self.class_names) < (1 if "boxes" in self.fields else 2):
+            least = "boxes need a class" if "boxes" in self.fields else "images need two classes"
+            raise ValueError(f"{self}: {least} or more. Received: {list(self.class_names)}.")
+        if "mask" in self.fields and len(self.class_names) > OUTSIDE:
             raise ValueError(
-                f"{self}: images need two classes or more. Received: {list(self.class_names)}."
+                f"{self}: masks tell {OUTSIDE} classes apart at most. "
+                f"Received: {len(self.class_names)}."
             )
         for split in SPLITS:
             if self._num_examples[split] < 1:
@@ -86,6 +105,36 @@ class Source(abc.ABC):
         """Returns the bytes of an image file, given a record's `image`. Runs in parallel maps."""
         return image
 
+    def load_mask(self, mask: tf.Tensor) -> tf.Tensor:
+        """Returns the bytes of a PNG file, given a record's `mask`. Runs in parallel maps."""
+        return mask
+
+    def load_boxes(self, record: Mapping[str, tf.Tensor], shape: tf.Tensor) -> tf.Tensor:
+        """Returns a record's `boxes` in pixels of its image. Runs in parallel maps.
+
+        Args:
+            record: The record.
+            shape: Height and width of the upright image, int32.
+
+        Raises:
+            tf.errors.OpError: When run on boxes of an image of another size.
+        """
+        return record["boxes"]
+
+    def why_unreadable(self, name: str) -> str:
+        """Says in a few words why an image or its target cannot be used.
+
+        Args:
+            name: The record's.
+
+        Returns:
+            What is to be said beside the name; empty where there is nothing special.
+        """
+        try:
+            return why_unreadable(Path(name).read_bytes())
+        except (OSError, ValueError):
+            return ""
+
     def diagnose(self, error: tf.errors.OpError) -> str | None:
         """Says in a person's words what an error of an iterator means.
 
@@ -106,15 +155,25 @@ class Source(abc.ABC):
             start: How many examples of that order to leave out.
 
         Returns:
-            A dataset of records whose `image` holds the bytes of a file.
+            A dataset of records whose `image` and `mask` hold the bytes of files, and whose `boxes`
+            are in pixels of an image of height and width `shape`.
         """
         seed = None if shuffle_seed is None else seed_pair(shuffle_seed)
         records = self.records(split, seed, tf.constant(start, tf.int64))
         return records.map(
-            lambda record: {**record, "image": self.load(record["image"])},
+            self._loaded,
             num_parallel_calls=num_cores(),
             deterministic=True,
         ).with_options(untuned())
+
+    def _loaded(self, record: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        record = {**record, "image": self.load(record["image"])}
+        if "mask" in self.fields:
+            record["mask"] = self.load_mask(record["mask"])
+        if "boxes" in self.fields:
+            record["shape"] = tf.shape(decode_image(record["image"]))[:2]
+            record["boxes"] = self.load_boxes(record, record["shape"])
+        return record
 
     def check_split(self, split: str) -> None:
         """Raises ValueError unless the split is one of the two."""

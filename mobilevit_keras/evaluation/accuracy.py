@@ -31,16 +31,24 @@ class Evaluation:
 
     def text(self, name: str) -> str:
         """A figure as a person reads it: shares in percent."""
-        value = self.result[name]
-        return f"{value:.2%}" if 0.0 <= value <= 1.0 else f"{value:.4g}"
+        return figure_text(self.result[name])
 
     def summary(self) -> dict:
-        """The figures, images and milliseconds_per_image, rounded for print."""
+        """The figures, those of parts too, images and milliseconds_per_image, rounded for print."""
         return {
             **{name: round(value, 6) for name, value in self.result.items()},
+            **{
+                name: {part: round(value, 6) for part, value in parts.items()}
+                for name, parts in self.meter.details().items()
+            },
             "images": self.images,
             "milliseconds_per_image": round(self.milliseconds_per_image, 3),
         }
+
+
+def figure_text(value: float) -> str:
+    """A figure as a person reads it: shares in percent."""
+    return f"{value:.2%}" if 0.0 <= value <= 1.0 else f"{value:.4g}"
 
 
 def evaluate(
@@ -73,6 +81,8 @@ def evaluate(
         short_side=predictor.preprocessing.short_side,
         crop_size=predictor.size,
         interpolation=predictor.preprocessing.interpolation,
+        resize=predictor.preprocessing.resize,
+        whole_targets=predictor.task.whole_targets,
         batch_size=batch_size,
         skipped=skipped,
         prepare=predictor.task.prepare_evaluation(source),

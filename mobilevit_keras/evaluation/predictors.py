@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mobilevit_keras.commands import size_text
 from mobilevit_keras.description import read_description
 from mobilevit_keras.export.results import Results
 from mobilevit_keras.export.tfjs_runner import iterate_tfjs
@@ -46,18 +47,20 @@ class Predictor:
     run: Callable[[Batches], Iterator[Results]]
 
 
-def open_predictor(path: str | Path, size: int | None = None) -> Predictor:
+def open_predictor(path: str | Path, size: int | tuple[int, int] | None = None) -> Predictor:
     """Opens a `.keras` file, a `.tflite` file or a TF.js folder, the latter two as exported.
 
     Args:
         path: The file or folder.
-        size: Side of the square input in pixels; the file's own by default.
+        size: Side of the square input in pixels, or its height and width; the file's own by
+            default.
 
     Raises:
         ValueError: If it is of no such format, no MobileViT, or of another size.
         FileNotFoundError: If there is no such file or folder.
     """
     path = Path(path)
+    size = (size, size) if isinstance(size, int) else size
     if not path.exists():
         raise FileNotFoundError(f"A model is needed. Received: {path}, which does not exist.")
     if path.suffix == ".keras":
@@ -77,13 +80,15 @@ def _is_the_models(file: Path) -> bool:
     return file.name == "model.json" or file.suffix == ".bin"
 
 
-def _open_keras(path: Path, size: int | None) -> Predictor:
+def _open_keras(path: Path, size: tuple[int, int] | None) -> Predictor:
     model = load_model(path)
     task = task_of(model)
     preprocessing = model.preprocessing
     if size is not None:
-        if size < MINIMUM_SIZE:
-            raise ValueError(f"A size must be at least {MINIMUM_SIZE} pixels. Received: {size}.")
+        if min(size) < MINIMUM_SIZE:
+            raise ValueError(
+                f"A size must be at least {MINIMUM_SIZE} pixels. Received: {size_text(size)}."
+            )
         preprocessing = preprocessing.at_size(size)
 
     def run(batches: Batches) -> Iterator[Results]:
@@ -103,12 +108,11 @@ def _open_keras(path: Path, size: int | None) -> Predictor:
             elapsed = 1000.0 * (time.perf_counter() - began_at)
             yield Results(outputs, np.full(len(images), elapsed / len(images)))
 
-    side = preprocessing.crop_size
     return Predictor(
         path=path,
         task=task,
         preprocessing=preprocessing,
-        size=(side, side),
+        size=preprocessing.sides if size is None else size,
         num_classes=getattr(model, "num_classes", None),
         class_names=model.class_names,
         precision=str(model.backbone.config["dtype"]),
@@ -117,12 +121,12 @@ def _open_keras(path: Path, size: int | None) -> Predictor:
     )
 
 
-def _open_exported(path: Path, iterate, num_bytes: int, size: int | None) -> Predictor:
+def _open_exported(path: Path, iterate, num_bytes: int, size: tuple[int, int] | None) -> Predictor:
     description = read_description(path)
     own = tuple(description["size"])
-    if size is not None and own != (size, size):
+    if size is not None and own != size:
         raise ValueError(
-            f"An exported model has one size, here {own[0]}x{own[1]}. Received: {size}."
+            f"An exported model has one size, here {own[0]}x{own[1]}. Received: {size_text(size)}."
         )
     names = description.get("class_names")
     return Predictor(

@@ -1,6 +1,6 @@
 """Images on which an export is compared with Keras."""
 
-import types
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -95,12 +95,8 @@ def _read(
     """Images of files or a data source, `(N, H, W, 3)` in [0, 1]."""
     from mobilevit_keras.data import image_extensions, load_images, open_source, take_images
 
-    short_side = preprocessing.at_size(size).short_side
-    interpolation = preprocessing.interpolation
+    wanted = dataclasses.replace(preprocessing.at_size(size), crop_size=size)
     if is_data_source(source):
-        wanted = types.SimpleNamespace(
-            short_side=short_side, crop_size=size, interpolation=interpolation
-        )
         images, skipped = take_images(open_source(source), split, wanted, count)
         if skipped.count:
             print(skipped)
@@ -114,7 +110,7 @@ def _read(
         paths = sorted(file for file in path.rglob("*") if file.suffix.lower() in suffixes)
     if not paths:
         raise ValueError(f"The folder must hold images. Received: {path}.")
-    return load_images(_spread(paths, count), short_side, size, interpolation)
+    return load_images(_spread(paths, count), **dataclasses.asdict(wanted))
 
 
 def _spread(paths: list[Path], count: int) -> list[Path]:

@@ -16,8 +16,11 @@ from mobilevit_keras.tasks import FileOutput
 _METADATA_NAME = b"TFLITE_METADATA"
 _METADATA_IDENTIFIER = b"M001"
 _MODEL_IDENTIFIER = b"TFL3"
-# The first version of the schema; it has all that is used here.
+# The first version of the schema, and the first that has custom metadata.
 _MINIMUM_PARSER_VERSION = "1.0.0"
+_CUSTOM_PARSER_VERSION = "1.5.0"
+_SEGMENTER_NAME = b"SEGMENTER_METADATA"
+_SEGMENTER_IDENTIFIER = b"V001"
 
 
 def add_metadata(
@@ -38,7 +41,6 @@ def add_metadata(
     graph = model.subgraphs[0]
     root = metadata.ModelMetadataT()
     root.name, root.description = name, description
-    root.minParserVersion = _MINIMUM_PARSER_VERSION
     root.associatedFiles = [
         _file(DESCRIPTION_FILE, "All of it as JSON", metadata.AssociatedFileType.DESCRIPTIONS)
     ]
@@ -47,6 +49,10 @@ def add_metadata(
     described.inputTensorMetadata = [_image(is_float)]
     by_name = dict(zip((output.name for output in outputs), _outputs(outputs), strict=True))
     described.outputTensorMetadata = [by_name[name] for name in _names_in_order(model)]
+    described.customMetadata = _custom(outputs)
+    root.minParserVersion = (
+        _CUSTOM_PARSER_VERSION if described.customMetadata else _MINIMUM_PARSER_VERSION
+    )
     root.subgraphMetadata = [described]
 
     builder = flatbuffers.Builder(1024)
@@ -111,8 +117,7 @@ def _outputs(outputs: Sequence[FileOutput]) -> list[Any]:
     metadata = metadata_schema()
     entries = []
     for output, file in zip(outputs, _label_names(outputs), strict=True):
-        properties = (metadata.ContentProperties.FeatureProperties, metadata.FeaturePropertiesT())
-        entry = _tensor(output.name, output.description, properties, output.range)
+        entry = _tensor(output.name, output.description, _properties(output), output.range)
         if file is not None:
             kind = metadata.AssociatedFileType.TENSOR_AXIS_LABELS
             entry.associatedFiles = [_file(file, "Class names in the order of the axis", kind)]
@@ -120,16 +125,48 @@ def _outputs(outputs: Sequence[FileOutput]) -> list[Any]:
     return entries
 
 
+def _custom(outputs: Sequence[FileOutput]) -> list[Any]:
+    """What MediaPipe's ImageSegmenter must be told of a map of logits."""
+    metadata = metadata_schema()
+    entries = []
+    for output in outputs:
+        if output.activation is None:
+            continue
+        schema = metadata_schema("image_segmenter_metadata_schema")
+        options = schema.ImageSegmenterOptionsT()
+        options.activation = getattr(schema.Activation, output.activation.upper())
+        builder = flatbuffers.Builder(64)
+        builder.Finish(options.Pack(builder), _SEGMENTER_IDENTIFIER)
+        entry = metadata.CustomMetadataT()
+        entry.name, entry.data = _SEGMENTER_NAME, list(builder.Output())
+        entries.append(entry)
+    return entries
+
+
+def _properties(output: FileOutput) -> tuple[int, Any]:
+    """Kind and properties of an output's content: a stack of grey pictures, or just numbers."""
+    metadata = metadata_schema()
+    if output.activation is None:
+        return metadata.ContentProperties.FeatureProperties, metadata.FeaturePropertiesT()
+    properties = metadata.ImagePropertiesT()
+    properties.colorSpace = metadata.ColorSpaceType.GRAYSCALE
+    return metadata.ContentProperties.ImageProperties, properties
+
+
 def _tensor(
-    name: str, description: str, properties: tuple[int, object], values: tuple[float, float]
+    name: str,
+    description: str,
+    properties: tuple[int, object],
+    values: tuple[float, float] | None,
 ) -> Any:
     metadata = metadata_schema()
     entry = metadata.TensorMetadataT()
     entry.name, entry.description = name, description
     entry.content = metadata.ContentT()
     entry.content.contentPropertiesType, entry.content.contentProperties = properties
-    entry.stats = metadata.StatsT()
-    entry.stats.min, entry.stats.max = [values[0]], [values[1]]
+    if values is not None:
+        entry.stats = metadata.StatsT()
+        entry.stats.min, entry.stats.max = [values[0]], [values[1]]
     return entry
 
 

@@ -19,7 +19,7 @@ from mobilevit_keras.description import (
 from mobilevit_keras.export.metadata import label_files
 from mobilevit_keras.export.serving import INPUT_NAME
 from mobilevit_keras.models import VisionTask
-from mobilevit_keras.tasks import Comparison, Outputs, Task
+from mobilevit_keras.tasks import Comparison, FileOutput, Outputs, Task
 from mobilevit_keras.version import __version__
 
 
@@ -67,16 +67,18 @@ def describe(
         "size": list(size),
         "preprocessing": dataclasses.asdict(model.preprocessing.at_size(size)),
         "input": {"name": INPUT_NAME, "dtype": input_type, "range": [0, 255]},
-        "outputs": [
-            {"name": out.name, "dtype": "float32", "shape": [1, *answers[out.name].shape[1:]]}
-            for out in outputs
-        ],
+        "outputs": [_described(out, answers[out.name].shape[1:]) for out in outputs],
         "class_names": list(labels[0]) if labels else None,
         "parameters": num_parameters(model),
         "parity": comparison.as_json() | {"summary": comparison.summary()},
         "accuracy": None,
         **more,
     }
+
+
+def _described(output: FileOutput, shape: tuple[int, ...]) -> dict[str, Any]:
+    described = {"name": output.name, "dtype": "float32", "shape": [1, *shape]}
+    return described if output.activation is None else described | {"activation": output.activation}
 
 
 def archive_entries(model: VisionTask, task: Task, description: Mapping[str, Any]) -> dict:

@@ -34,7 +34,8 @@ def export_tfjs(
     """Writes a TF.js graph model's folder: model.json, weights, labels.txt, report.json.
 
     The model takes `image`, float32 RGB 0..255 of shape `(1, H, W, 3)`, and gives its task's
-    outputs: `probabilities`, `(1, K)`, of a classifier. What a client needs to know is in
+    outputs: `probabilities`, `(1, K)`, of a classifier; `segmentation`, logits `(1, h, w, K)` at
+    the output stride, of a segmenter. What a client needs to know is in
     model.json; labels.txt and report.json are copies for people. It is run in Node.js and compared
     with `model` before the folder gets its name.
 

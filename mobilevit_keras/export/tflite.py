@@ -69,7 +69,8 @@ def export_tflite(
     """Writes a `.tflite` file that says what it is, with copies of that for people beside it.
 
     The file takes `image`, RGB 0..255 of shape `(1, H, W, 3)`, and gives its task's outputs:
-    `probabilities`, `(1, K)`, of a classifier. Class names, preprocessing and all else that a
+    `probabilities`, `(1, K)`, of a classifier; `segmentation`, logits `(1, h, w, K)` at the output
+    stride, of a segmenter, which runtimes enlarge. Class names, preprocessing and all else that a
     client needs are in it; NAME.labels.txt and NAME.report.json hold them too. It is run and
     compared before it gets its name; nothing is left where it differs. Float files are compared
     with `model`, an int8 file with the fake-quantized model that it was made from.

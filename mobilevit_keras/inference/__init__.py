@@ -1,5 +1,16 @@
-"""From image files to class names."""
+"""From image files to class names and masks."""
 
 from mobilevit_keras.inference.predict_images import iterate_predictions, predict_images
+from mobilevit_keras.inference.segment_images import (
+    SegmentedImage,
+    iterate_segmented,
+    segment_images,
+)
 
-__all__ = ["iterate_predictions", "predict_images"]
+__all__ = [
+    "SegmentedImage",
+    "iterate_predictions",
+    "iterate_segmented",
+    "predict_images",
+    "segment_images",
+]

@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -67,12 +68,10 @@ def iterate_predictions(
 
 def _read(model, paths: list[Path], unreadable) -> Iterator[tuple[Path, np.ndarray]]:
     """The files that can be read, as the model takes them."""
-    wanted = model.preprocessing
+    wanted = dataclasses.asdict(model.preprocessing)
     for path in paths:
         try:
-            (image,) = load_images(
-                [path], wanted.short_side, wanted.crop_size, wanted.interpolation
-            )
+            (image,) = load_images([path], **wanted)
         except (OSError, ValueError) as error:
             if unreadable is None:
                 raise

@@ -2,6 +2,7 @@ import keras
 from keras import ops
 
 from mobilevit_keras.layers.conv import ConvNormAct
+from mobilevit_keras.layers.fake_quant import FLOAT_AGAIN, quantize, quantizer
 from mobilevit_keras.layers.forms import QUANTIZED, TRAINING, check_form
 from mobilevit_keras.layers.resize import resize_bilinear
 
@@ -19,13 +20,11 @@ class ASPP(keras.layers.Layer):
         dilation_rates: Dilations of the 3x3 convolutions.
         dropout: Rate after the projection.
         activation: Name of a Keras activation.
-        form: "training" or "deployment".
+        form: "training", or a form with folded norms. In "quantized" all five branches answer on
+            one grid, that of what they are joined to; only the mean of the map is float.
 
     Input shape: `(B, H, W, C)`
     Output shape: `(B, H, W, filters)`
-
-    Raises:
-        ValueError: If the form is "quantized", which the layer does not have yet.
 
     Example:
     >>> ASPP(filters=8)(np.zeros((1, 4, 6, 3))).shape
@@ -44,29 +43,30 @@ class ASPP(keras.layers.Layer):
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
-        if check_form(form) == QUANTIZED:
-            raise ValueError(
-                'ASPP\'s form must be "training" or "deployment": it has no int8 grids yet. '
-                f"Received: form={form!r}."
-            )
         self.filters = filters
         self.dilation_rates = tuple(dilation_rates)
         self.dropout = dropout
         self.activation = activation
-        self.form = form
+        self.form = check_form(form)
 
     def build(self, input_shape) -> None:
         common = {"activation": self.activation, "form": self.form, "dtype": self.dtype_policy}
-        self.branches = [ConvNormAct(self.filters, 1, name="branch_0", **common)]
+        # The converter gives them the grid of what they are joined to, and no other.
+        joins = {"quantizes_output": False, **common}
+        self.branches = [ConvNormAct(self.filters, 1, name="branch_0", **joins)]
         for number, rate in enumerate(self.dilation_rates, start=1):
             self.branches.append(
-                ConvNormAct(self.filters, 3, dilation_rate=rate, name=f"branch_{number}", **common)
+                ConvNormAct(self.filters, 3, dilation_rate=rate, name=f"branch_{number}", **joins)
             )
-        self.pooled = ConvNormAct(self.filters, 1, name="pooled", **common)
+        self.pooled = ConvNormAct(self.filters, 1, name="pooled", **joins)
         self.project = ConvNormAct(self.filters, 1, name="project", **common)
         self.drop = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
+        self.quantize_mean = quantizer(self.form, "mean_quantizer")
+        self.quantize_joined = quantizer(self.form, "joined_quantizer")
         for layer in (*self.branches, self.pooled):
             layer.build(input_shape)
+            if self.form == QUANTIZED:
+                layer.answer_on(self.quantize_joined)
         joined = self.filters * (len(self.branches) + 1)
         self.project.build((*input_shape[:-1], joined))
 
@@ -74,10 +74,16 @@ class ASPP(keras.layers.Layer):
         height, width = ops.shape(inputs)[1:3]
         maps = [branch(inputs, training=training) for branch in self.branches]
         # (B, H, W, C) -> (B, 1, 1, C); the mean of a mixed-precision map is taken in float32.
-        mean = ops.mean(ops.cast(inputs, "float32"), axis=(1, 2), keepdims=True)
-        # A resize of one pixel repeats it, and runtimes have it where they lack a broadcast.
+        x = ops.cast(inputs, "float32")
+        if self.form == QUANTIZED:
+            # Else the converter puts the mean on the map's grid, which is far too coarse for it.
+            x = x * FLOAT_AGAIN
+        mean = quantize(self.quantize_mean, ops.mean(x, axis=(1, 2), keepdims=True))
+        # A resize of one pixel repeats it, in int8 as well: runtimes have it where they lack a
+        # broadcast.
         maps.append(resize_bilinear(self.pooled(mean, training=training), height, width))
-        x = self.project(ops.concatenate(maps, axis=-1), training=training)
+        joined = quantize(self.quantize_joined, ops.concatenate(maps, axis=-1))
+        x = self.project(joined, training=training)
         return self.drop(x, training=training)
 
     def compute_output_shape(self, input_shape) -> tuple:

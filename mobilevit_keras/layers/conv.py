@@ -92,6 +92,15 @@ class ConvNormAct(keras.layers.Layer):
         if self.norm is not None:
             self.norm.build(self.compute_output_shape(input_shape))
 
+    def answer_on(self, grid) -> None:
+        """Tells which grid follows, in the form "quantized" without one for the output.
+
+        Args:
+            grid: The `ActivationQuantizer` that meets the output next.
+        """
+        self.act.answer_on(grid)
+        self.conv.answer_on(self.act.first_grid or grid)
+
     def _padded(self, shape) -> tuple:
         extra = 2 * self.padding if self.pads_itself else 0
         height, width = (None if side is None else side + extra for side in shape[1:3])

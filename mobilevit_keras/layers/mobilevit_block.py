@@ -118,7 +118,7 @@ class MobileViTBlock(keras.layers.Layer):
             self.fuse = ConvNormAct(channels, 3, activation=self.activation, name="fuse", **common)
             self.fuse.build((*input_shape[:-1], 2 * channels))
             if self.form == QUANTIZED:
-                self.project.act.answer_on(self.quantize_joined)
+                self.project.answer_on(self.quantize_joined)
 
     def call(self, inputs, training=None):
         p = self.patch_size

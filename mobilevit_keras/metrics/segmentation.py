@@ -4,10 +4,14 @@ Masks are class numbers `(B, H, W)` or `(B, H, W, 1)`, logits `(B, h, w, K)`; th
 enlarged bilinearly to the masks' size.
 """
 
+from collections.abc import Sequence
+
 import keras
+import numpy as np
 from keras import ops
 
 from mobilevit_keras.layers.resize import resize_bilinear
+from mobilevit_keras.metrics.replicas import mean_over_replicas
 
 IGNORED = 255
 """The number in a mask that says that a pixel is of no class and does not count."""
@@ -23,29 +27,119 @@ def _beside_masks(masks, logits):
     return masks, resize_bilinear(ops.cast(logits, "float32"), height, width)
 
 
+def class_masks(logits: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The class of every pixel of images: whose logit is the largest, enlarged to their size.
+
+    Computed class by class, so that a photograph of many millions of pixels needs a few times its
+    own memory, however many classes there are.
+
+    Args:
+        logits: `(B, h, w, K)`; they cover the whole of the images, whatever their aspect.
+        height: Height of the masks.
+        width: Width of the masks.
+
+    Returns:
+        int32 `(B, height, width)`. Of equal logits the lower class's number.
+
+    Example:
+    >>> class_masks(np.array([[[[2.0, 0.0], [0.0, 1.0]]]]), 1, 4)
+    array([[[0, 0, 1, 1]]], dtype=int32)
+    """
+    logits = np.asarray(logits, np.float32)
+    rows, columns = _between(logits.shape[1], height), _between(logits.shape[2], width)
+    masks = np.zeros((len(logits), height, width), np.int32)
+    for image, mask in zip(logits, masks, strict=True):
+        best = _enlarged(image[..., 0], rows, columns)
+        for number in range(1, image.shape[-1]):
+            values = _enlarged(image[..., number], rows, columns)
+            is_larger = values > best
+            np.copyto(best, values, where=is_larger)
+            mask[is_larger] = number
+    return masks
+
+
+def _between(length: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each of `target` half-pixel centres: the two samples beside it, and the part between."""
+    scale = np.float32(length) / np.float32(target)
+    centres = (np.arange(target, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(0.5)
+    floor = np.floor(centres)
+    lower = np.maximum(floor, 0).astype(np.int64)
+    upper = np.minimum(np.ceil(centres), length - 1).astype(np.int64)
+    return lower, upper, centres - floor
+
+
+def _enlarged(plane: np.ndarray, rows: tuple, columns: tuple) -> np.ndarray:
+    """`resize_bilinear` of one plane `(h, w)`, operation for operation."""
+    left, right, part = columns
+    wide = plane[:, left] + (plane[:, right] - plane[:, left]) * part
+    top, bottom, part = rows
+    return wide[top] + (wide[bottom] - wide[top]) * part[:, None]
+
+
 @keras.saving.register_keras_serializable("mobilevit_keras")
 class PixelCrossEntropy(keras.losses.Loss):
     """Cross-entropy of every pixel that has a class; 0 where none has one.
 
+    With class weights it is the weighted mean, the sum of weight times loss over the sum of the
+    weights, as PyTorch's `cross_entropy(weight=…, ignore_index=…)` has it.
+
     Args:
+        class_weights: How much a pixel of each class counts; all alike by default.
         ignore_class: The number in a mask of pixels that do not count.
+
+    Raises:
+        ValueError: If a weight is negative, no number, or all are 0.
     """
 
     def __init__(
-        self, ignore_class: int = IGNORED, name: str = "pixel_cross_entropy", **kwargs
+        self,
+        class_weights: Sequence[float] | None = None,
+        ignore_class: int = IGNORED,
+        name: str = "pixel_cross_entropy",
+        **kwargs,
     ) -> None:
         super().__init__(name=name, **kwargs)
+        if class_weights is not None:
+            class_weights = tuple(float(weight) for weight in class_weights)
+            if not all(0 <= weight < float("inf") for weight in class_weights) or not any(
+                class_weights
+            ):
+                raise ValueError(
+                    "`class_weights` must be numbers of at least 0, one of them positive. "
+                    f"Received: {class_weights}."
+                )
+        self.class_weights = class_weights
         self.ignore_class = ignore_class
 
     def call(self, y_true, y_pred):
         masks, logits = _beside_masks(y_true, y_pred)
-        # Keras's own leaves a mask on its answer, by which the mean is over the pixels that count.
-        return keras.losses.sparse_categorical_crossentropy(
-            ops.cast(masks, "int32"), logits, from_logits=True, ignore_class=self.ignore_class
-        )
+        masks = ops.cast(masks, "int32")
+        counts = ops.not_equal(masks, self.ignore_class)
+        classes = ops.where(counts, masks, 0)
+        losses = ops.sparse_categorical_crossentropy(classes, logits, from_logits=True)
+        weights = ops.cast(counts, losses.dtype)
+        if self.class_weights is not None:
+            self._check(logits.shape[-1])
+            weights *= ops.take(ops.convert_to_tensor(self.class_weights, losses.dtype), classes)
+        if self.reduction in ("sum_over_batch_size", "mean", "mean_with_sample_weight"):
+            # Keras divides by the number of pixels, whatever they weigh.
+            number = ops.cast(ops.size(weights), losses.dtype)
+            weights *= ops.divide_no_nan(number, mean_over_replicas(ops.sum(weights)))
+        return losses * weights
+
+    def _check(self, num_classes: int) -> None:
+        if len(self.class_weights) != num_classes:
+            raise ValueError(
+                f"`class_weights` must hold one weight for each of {num_classes} classes. "
+                f"Received: {len(self.class_weights)}."
+            )
 
     def get_config(self) -> dict:
-        return {**super().get_config(), "ignore_class": self.ignore_class}
+        return {
+            **super().get_config(),
+            "class_weights": self.class_weights,
+            "ignore_class": self.ignore_class,
+        }
 
 
 @keras.saving.register_keras_serializable("mobilevit_keras")

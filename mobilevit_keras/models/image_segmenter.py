@@ -6,9 +6,10 @@ import numpy as np
 from keras import ops
 
 from mobilevit_keras.layers import ASPP
-from mobilevit_keras.layers.resize import resize_bilinear
+from mobilevit_keras.layers.fake_quant import quantize, quantizer
+from mobilevit_keras.layers.forms import QUANTIZED
 from mobilevit_keras.layers.transformer import token_dense
-from mobilevit_keras.metrics import MeanIoU, PixelAccuracy, PixelCrossEntropy
+from mobilevit_keras.metrics import MeanIoU, PixelAccuracy, PixelCrossEntropy, class_masks
 from mobilevit_keras.models.backbone import MobileViTBackbone
 from mobilevit_keras.models.classes import check_classes
 from mobilevit_keras.models.preprocessing import Preprocessing
@@ -26,7 +27,7 @@ class SegmenterHead(keras.layers.Layer):
         num_classes: Number of classes K.
         filters, dilation_rates, aspp_dropout: See `ASPP`.
         classifier_dropout: Rate before the classifier.
-        form: "training" or "deployment".
+        form: "training", or a form with folded norms.
 
     Input shape: `(B, H, W, C)`
     Output shape: `(B, H, W, K)`, logits in float32.
@@ -55,14 +56,18 @@ class SegmenterHead(keras.layers.Layer):
         self.drop = keras.layers.SpatialDropout2D(classifier_dropout, dtype=self.dtype_policy)
         # Logits in float32, because a loss in float16 overflows.
         self.classifier = token_dense(num_classes, "classifier", "float32", form)
+        self.quantize_logits = quantizer(form, "logits_quantizer")
 
     def build(self, input_shape) -> None:
         self.aspp.build(input_shape)
         self.classifier.build((*input_shape[:-1], self.filters))
+        if self.form == QUANTIZED:
+            self.classifier.answer_on(self.quantize_logits)
 
     def call(self, inputs, training=None):
         x = self.aspp(inputs, training=training)
-        return self.classifier(self.drop(x, training=training))
+        x = self.classifier(self.drop(x, training=training))
+        return quantize(self.quantize_logits, x)
 
     def compute_output_shape(self, input_shape) -> tuple:
         return (*input_shape[:-1], self.num_classes)
@@ -213,10 +218,8 @@ class MobileViTImageSegmenter(VisionTask):
         Returns:
             int32 `(B, H, W)`: the class whose logit, enlarged bilinearly, is the largest.
         """
-        logits = self(images, training=False)
-        height, width = ops.shape(images)[1:3]
-        enlarged = resize_bilinear(logits, height, width)
-        return ops.convert_to_numpy(ops.argmax(enlarged, axis=-1)).astype(np.int32)
+        logits = ops.convert_to_numpy(self(images, training=False))
+        return class_masks(logits, *np.shape(images)[1:3])
 
     def get_config(self) -> dict:
         return {

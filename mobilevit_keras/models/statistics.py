@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import keras
 
 from mobilevit_keras.models.image_classifier import MobileViTImageClassifier
+from mobilevit_keras.models.image_segmenter import MobileViTImageSegmenter
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,17 +33,19 @@ class Published:
 
     Attributes:
         size: Side of the image that multiply-adds and accuracy hold for, in pixels.
-        parameters: Trainable parameters with 1000 classes.
+        parameters: Trainable parameters with 1000 classes, of a segmenter with 21.
         multiply_adds: For one image.
         attention_multiply_adds: Of these, the attention products.
         top1: ImageNet accuracy in percent.
+        mean_iou: Of a segmenter on PASCAL VOC's validation images, in percent.
     """
 
     size: int
     parameters: int | None
     multiply_adds: int | None
     attention_multiply_adds: int | None
-    top1: float
+    top1: float | None
+    mean_iou: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,25 +56,30 @@ class DescribedModel:
         variant: Key of `VARIANTS`; None is MobileNetV2 of width 1.
         overrides: Arguments of `MobileViTBackbone` that replace the variant's.
         published: The figures to compare with.
+        model_class: What stands on the backbone.
     """
 
     variant: str | None
     overrides: dict
     published: Published
+    model_class: type = MobileViTImageClassifier
 
     def build(self, size: int) -> keras.Model:
-        """Returns the model for 1000 classes and square images of `size` pixels."""
+        """Returns the model for its published classes and square images of `size` pixels."""
         shape = (size, size, 3)
         if self.variant is None:
             return keras.applications.MobileNetV2(input_shape=shape, weights=None)
-        return MobileViTImageClassifier.from_variant(
-            self.variant, image_shape=shape, **self.overrides
-        )
+        return self.model_class.from_variant(self.variant, image_shape=shape, **self.overrides)
 
 
 def _patches(sides: tuple[int, int, int], top1: float) -> DescribedModel:
     published = Published(256, 5_578_632, None, None, top1)
     return DescribedModel("mobilevit_s", {"patch_size": sides}, published)
+
+
+def _segmenter(variant: str, parameters: int, mean_iou: float) -> DescribedModel:
+    published = Published(512, parameters, None, None, None, mean_iou)
+    return DescribedModel(variant, {}, published, MobileViTImageSegmenter)
 
 
 # arXiv 2110.02178, tables 1 to 4 and 8; the split of its multiply-adds was counted on the authors'
@@ -92,6 +100,9 @@ DESCRIBED_MODELS = {
     "mobilevit_s, no fusion": DescribedModel(
         "mobilevit_s", {"use_fusion": False}, Published(256, None, None, None, 77.9)
     ),
+    "mobilevit_xxs segmenter": _segmenter("mobilevit_xxs", 1_854_853, 73.6),
+    "mobilevit_xs segmenter": _segmenter("mobilevit_xs", 2_944_069, 77.1),
+    "mobilevit_s segmenter": _segmenter("mobilevit_s", 6_357_941, 79.1),
     "mobilenet_v2": DescribedModel(None, {}, Published(224, 3_400_000, 300_000_000, 0, 72.0)),
 }
 """Rows of the table that `python -m train describe` prints."""

@@ -187,7 +187,7 @@ class VisionTask(keras.Model):
                 any number type, or a list of arrays of different sizes; or paths of image files.
 
         Returns:
-            float32 `(N, crop, crop, 3)` in [0, 1]; see `Preprocessing`.
+            float32 `(N, height, width, 3)` of the crop's size in [0, 1]; see `Preprocessing`.
 
         Raises:
             ValueError: If an array has another shape, floats are scaled to [0, 1] already, or a

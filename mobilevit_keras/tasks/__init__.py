@@ -7,6 +7,7 @@ import keras
 
 from mobilevit_keras.tasks.classification import Classification
 from mobilevit_keras.tasks.errors import CheckError
+from mobilevit_keras.tasks.segmentation import Segmentation
 from mobilevit_keras.tasks.task import Comparison, FileOutput, Meter, Outputs, Task
 
 TASKS: dict[str, type[Task]] = {}
@@ -50,6 +51,7 @@ def task_of(model: keras.Model) -> Task:
 
 
 register(Classification)
+register(Segmentation)
 
 __all__ = [
     "TASKS",
@@ -59,6 +61,7 @@ __all__ = [
     "FileOutput",
     "Meter",
     "Outputs",
+    "Segmentation",
     "Task",
     "get_task",
     "register",

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mobilevit_keras.metrics import CrossEntropy, TopAccuracy
+from mobilevit_keras.metrics import CrossEntropy, TopAccuracy, confusion_matrix
 from mobilevit_keras.models import MobileViTImageClassifier, VisionTask
 from mobilevit_keras.tasks.probabilities import ProbabilityComparison
 from mobilevit_keras.tasks.task import FileOutput, Meter, Outputs, Task
@@ -80,7 +80,7 @@ class Classification(Task):
     def loss(self) -> keras.Loss:
         return CrossEntropy(self.label_smoothing)
 
-    def metrics(self) -> list[keras.Metric]:
+    def metrics(self, model: VisionTask) -> list[keras.Metric]:
         return [TopAccuracy(1), TopAccuracy(5)]
 
     def distance(self, teacher, outputs, temperature: float = 1.0):
@@ -104,7 +104,9 @@ class Classification(Task):
     def draw(self, meter: Meter, class_names: Sequence[str] | None, picture: str | Path) -> None:
         from mobilevit_keras.tasks.pictures import plot_confusion
 
-        plot_confusion(meter.labels, meter.probabilities.argmax(axis=1), class_names, picture)
+        answers = meter.probabilities.argmax(axis=1)
+        matrix = confusion_matrix(meter.labels, answers, len(class_names))
+        plot_confusion(matrix, class_names, picture, f"{np.trace(matrix)} of {len(answers)} right")
 
     def captions(self, target: np.ndarray, class_names: Sequence[str] | None) -> list[str]:
         """Names a label, or the two largest parts of a mixed one."""

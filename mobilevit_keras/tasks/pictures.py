@@ -1,25 +1,40 @@
 """Pictures of an evaluation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from mobilevit_keras.data.preview import font_for
 from mobilevit_keras.files import atomic_path
 
 _MOST_NAMED_CLASSES = 40
 
+# Of the sheets of pictures, in pixels.
+_MARGIN = 8
+_LINE = 18
+_PANEL = 320
+
+# Above this a count is written as a share: the pixels of a class are many millions.
+_MOST_COUNTED = 99_999
+
 
 def plot_confusion(
-    labels: np.ndarray, answers: np.ndarray, class_names: Sequence[str], picture: str | Path
+    matrix: np.ndarray,
+    class_names: Sequence[str],
+    picture: str | Path,
+    title: str,
+    figures: Mapping[str, np.ndarray] | None = None,
 ) -> None:
-    """Draws which classes are taken for which, as shares of the images of each class.
+    """Draws which classes are taken for which, as shares of each class.
 
     Args:
-        labels: Classes of the images, `(N,)`.
-        answers: Classes that the model gave them, `(N,)`.
+        matrix: How often each class got each answer, `(K, K)`; true classes in rows.
         class_names: Name of each class.
         picture: The PNG file to write.
+        title: What stands above it.
+        figures: Shares to draw beside the matrix as bars, one for each class, by name; NaN where
+            there is none.
 
     Raises:
         OSError: If the picture cannot be written.
@@ -27,27 +42,123 @@ def plot_confusion(
     from matplotlib.figure import Figure
 
     count = len(class_names)
-    matrix = np.bincount(labels * count + answers, minlength=count**2).reshape(count, count)
+    figures = figures or {}
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     # Names and numbers only where there is room for them.
     is_small = count <= _MOST_NAMED_CLASSES
     side = 2.5 + 0.45 * count if is_small else 10.0
-    figure = Figure(figsize=(side + 1.0, side), layout="constrained")
-    axes = figure.subplots()
-    image = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
-    axes.set(xlabel="Answer", ylabel="Class", title=f"{np.trace(matrix)} of {len(labels)} right")
+    bars = 2.0 * len(figures)
+    figure = Figure(figsize=(side + bars + 1.0, side), layout="constrained")
+    panels = figure.subplots(
+        1, 1 + len(figures), squeeze=False, width_ratios=[side, *[2.0] * len(figures)]
+    )[0]
+    axes = panels[0]
+    # Bars stand beside their rows where the matrix is as high as its panel.
+    aspect = "auto" if figures else "equal"
+    image = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0, aspect=aspect)
+    axes.set(xlabel="Answer", ylabel="Class", title=title)
     if is_small:
         axes.set_xticks(range(count), class_names, rotation=90)
         axes.set_yticks(range(count), class_names)
-        for row, column in np.argwhere(matrix):
-            axes.text(
-                column,
-                row,
-                str(matrix[row, column]),
-                ha="center",
-                va="center",
-                color="white" if shares[row, column] > 0.5 else "black",
-            )
-    figure.colorbar(image, label="Share of the class")
+        _write_numbers(axes, matrix, shares)
+    for panel, (name, values) in zip(panels[1:], figures.items(), strict=True):
+        _draw_bars(panel, name, values, is_small)
+    figure.colorbar(image, ax=panels[-1], label="Share of the class")
     with atomic_path(picture) as temporary:
         figure.savefig(temporary, dpi=120)
+
+
+def _write_numbers(axes, matrix: np.ndarray, shares: np.ndarray) -> None:
+    """Writes into each cell its count, or its share in percent where counts are too long."""
+    are_counts = matrix.max() <= _MOST_COUNTED
+    for row, column in np.argwhere(matrix if are_counts else shares >= 0.005):
+        text = str(matrix[row, column]) if are_counts else f"{100 * shares[row, column]:.0f}"
+        axes.text(
+            column,
+            row,
+            text,
+            ha="center",
+            va="center",
+            color="white" if shares[row, column] > 0.5 else "black",
+        )
+
+
+def _draw_bars(axes, name: str, values: np.ndarray, is_small: bool) -> None:
+    """Draws a bar for each class, in the order of the matrix's rows."""
+    known = np.nan_to_num(values)
+    axes.barh(range(len(values)), known, color="lightsteelblue")
+    axes.set(title=name, xlim=(0.0, 1.0), ylim=(len(values) - 0.5, -0.5), yticks=[])
+    for index, value in enumerate(values) if is_small else ():
+        text = "–" if np.isnan(value) else f"{100 * value:.1f}%"
+        axes.text(0.03, index, text, va="center")
+
+
+def draw_sheet(
+    rows: Sequence[Sequence[np.ndarray]],
+    titles: Sequence[str],
+    legend: Mapping[str, tuple[int, int, int]],
+    picture: str | Path,
+) -> None:
+    """Draws rows of pictures side by side, with a legend of colours under them.
+
+    Args:
+        rows: Of each row its pictures, uint8 `(H, W, 3)`, all of one size; large ones are shrunk.
+        titles: What stands above each column.
+        legend: Names and their colours.
+        picture: The file to write; its extension says the format.
+
+    Raises:
+        ValueError: If the extension names no format.
+        OSError: If the picture cannot be written.
+    """
+    from PIL import Image, ImageDraw
+
+    picture = Path(picture)
+    if picture.suffix.lower() not in Image.registered_extensions():
+        raise ValueError(f"A picture needs a known extension such as .png. Received: {picture}.")
+    drawn = [[_shrunk(Image.fromarray(panel)) for panel in row] for row in rows]
+    width = _MARGIN + len(titles) * (_PANEL + _MARGIN)
+    lines = _legend_lines(legend, width - 2 * _MARGIN)
+    heights = [max(panel.height for panel in row) for row in drawn]
+    height = _LINE * (1 + len(lines)) + sum(heights) + _MARGIN * (len(rows) + 2)
+    sheet = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(sheet)
+    for column, title in enumerate(titles):
+        font, title = font_for(title)
+        place = (_MARGIN + column * (_PANEL + _MARGIN), _MARGIN // 2)
+        draw.text(place, title, fill="black", font=font)
+    top = _LINE + _MARGIN
+    for row, row_height in zip(drawn, heights, strict=True):
+        for column, panel in enumerate(row):
+            sheet.paste(panel, (_MARGIN + column * (_PANEL + _MARGIN), top))
+        top += row_height + _MARGIN
+    for line in lines:
+        for left, name, font, colour in line:
+            square = (_MARGIN + left, top + 2, _MARGIN + left + 11, top + 13)
+            draw.rectangle(square, fill=colour, outline="gray")
+            draw.text((square[2] + 5, top), name, fill="black", font=font)
+        top += _LINE
+    with atomic_path(picture) as temporary:
+        sheet.save(temporary)
+
+
+def _shrunk(panel):
+    """A picture no larger than a panel; its colours may mean classes, so none are mixed."""
+    scale = min(1.0, _PANEL / panel.width, _PANEL / panel.height)
+    size = (max(1, round(panel.width * scale)), max(1, round(panel.height * scale)))
+    return panel.resize(size, resample=0)
+
+
+def _legend_lines(legend: Mapping[str, tuple[int, int, int]], width: int) -> list[list[tuple]]:
+    """The entries (left, text, font, colour), broken into lines of a width."""
+    lines: list[list[tuple]] = [[]]
+    left = 0
+    for name, colour in legend.items():
+        font, text = font_for(name)
+        length = 11 + 5 + int(font.getlength(text)) + 2 * _MARGIN
+        if left and left + length > width:
+            lines.append([])
+            left = 0
+        lines[-1].append((left, text, font, tuple(int(part) for part in colour)))
+        left += length
+    return lines

@@ -24,13 +24,16 @@ class FileOutput:
         name: The output's name.
         description: What it holds, in words.
         labels: Names of the classes along its last axis, or None.
-        range: Smallest and largest value.
+        range: Smallest and largest value; None where there are none.
+        activation: Of a map of each class's logits, the function that makes probabilities of them
+            and that is left to the runtime: "softmax". None of any other output.
     """
 
     name: str
     description: str
     labels: Sequence[str] | None = None
-    range: tuple[float, float] = (0.0, 1.0)
+    range: tuple[float, float] | None = (0.0, 1.0)
+    activation: str | None = None
 
 
 class Comparison(abc.ABC):
@@ -71,6 +74,10 @@ class Meter(abc.ABC):
     def result(self) -> dict[str, float]:
         """The figures so far, by name; the first is the one to choose models by."""
 
+    def details(self) -> dict[str, dict[str, float]]:
+        """Further figures, each of several parts, such as those of every class: name, part."""
+        return {}
+
 
 class Task(abc.ABC):
     """What is asked of images. An instance holds the task's options.
@@ -81,6 +88,8 @@ class Task(abc.ABC):
         fields: What the records of a source must hold beside the image.
         monitor: The metric that says how good a model is; larger is better.
         curves: Title and metric of the pictures beside the loss's.
+        whole_targets: Whether a meter takes targets as they lie in the original images, see
+            `EvaluationDataset`.
     """
 
     name: ClassVar[str]
@@ -88,6 +97,7 @@ class Task(abc.ABC):
     fields: ClassVar[tuple[str, ...]]
     monitor: ClassVar[str]
     curves: ClassVar[tuple[tuple[str, str], ...]]
+    whole_targets: ClassVar[bool] = False
 
     # Training
 
@@ -104,8 +114,8 @@ class Task(abc.ABC):
         """What training makes small."""
 
     @abc.abstractmethod
-    def metrics(self) -> list[keras.Metric]:
-        """What training and validation tell of each epoch; `monitor` is among it."""
+    def metrics(self, model: VisionTask) -> list[keras.Metric]:
+        """What training and validation tell of each epoch of a model; `monitor` is among it."""
 
     def distance(self, teacher, outputs, temperature: float = 1.0):
         """How far a model's outputs lie from its teacher's, as a loss, for distillation.
@@ -159,6 +169,29 @@ class Task(abc.ABC):
             OSError: If the picture cannot be written.
         """
         raise ValueError(f"There is no picture of an evaluation for {self.name}.")
+
+    def draw_examples(
+        self,
+        images: Sequence[np.ndarray],
+        outputs: Outputs,
+        targets: Sequence[Any],
+        class_names: Sequence[str] | None,
+        picture: str | Path,
+    ) -> None:
+        """Draws images with what is true of them and what a model answers, side by side.
+
+        Args:
+            images: What the network saw of them, uint8 `(h, w, 3)`.
+            outputs: The answers.
+            targets: What `meter` takes of each.
+            class_names: Names of the data's classes.
+            picture: The file to write; its extension says the format.
+
+        Raises:
+            ValueError: If the task draws nothing, or the extension names no format.
+            OSError: If the picture cannot be written.
+        """
+        raise ValueError(f"There is no sheet of examples for {self.name}.")
 
     def captions(self, target: np.ndarray, class_names: Sequence[str] | None) -> list[str]:
         """Lines to write under an image, of what its record says of it."""

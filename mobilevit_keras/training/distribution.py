@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mobilevit_keras.metrics.replicas import parts_of_batches
 from mobilevit_keras.training.checkpoints import list_checkpoints
 
 DISTRIBUTE = ("none", "mirrored", "multi_worker")
@@ -180,7 +181,8 @@ def mend_fit(model: keras.Model, strategy: tf.distribute.Strategy, element_spec)
     it averages over the replicas, which several workers cannot do; here they are built from the
     form of the batches. It averages a step's results over the first axis of each, which
     on several workers a scalar does not have; here it gets one. In evaluation a replica may get no
-    images of the last round; Keras would take the mean of nothing.
+    images of the last round; Keras would take the mean of nothing. A loss that divides by what its
+    batch holds, such as pixels that have a class, divides by what the whole batch does.
 
     Args:
         model: Built and compiled in the strategy's scope.
@@ -196,6 +198,14 @@ def mend_fit(model: keras.Model, strategy: tf.distribute.Strategy, element_spec)
             model._symbolic_build(data_batch=element_spec)
 
     model._maybe_symbolic_build = build
+    compute_loss = model.compute_loss
+
+    def loss_of_part(*arguments, training=True, **more):
+        # Evaluation may ask one replica alone.
+        with parts_of_batches() if training else contextlib.nullcontext():
+            return compute_loss(*arguments, training=training, **more)
+
+    model.compute_loss = loss_of_part
     train_step, test_step = model.train_step, model.test_step
     has_workers = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 

@@ -1,5 +1,7 @@
 """AdamW, the learning-rate schedule of the paper's recipe, and loss scaling for float16."""
 
+from collections.abc import Mapping
+
 import keras
 
 from mobilevit_keras.training.recipe import Recipe
@@ -51,6 +53,7 @@ def paper_optimizer(
     decay_norms_and_biases: bool = Recipe.decay_norms_and_biases,
     clip_norm: float | None = Recipe.clip_norm,
     gradient_accumulation: int = Recipe.gradient_accumulation,
+    learning_rate_factors: Mapping[str, float] | None = None,
 ) -> "AdamW":
     """The paper's optimizer: AdamW, a linear warm-up and a cosine.
 
@@ -65,6 +68,7 @@ def paper_optimizer(
         decay_norms_and_biases: Whether norms and biases decay too.
         clip_norm: Largest global norm of the gradients; None leaves them as they are.
         gradient_accumulation: Batches for each update.
+        learning_rate_factors: See `AdamW`.
 
     Raises:
         ValueError: If a value makes no such training.
@@ -91,6 +95,7 @@ def paper_optimizer(
         global_clipnorm=clip_norm,
         gradient_accumulation_steps=gradient_accumulation if gradient_accumulation > 1 else None,
         decay_norms_and_biases=decay_norms_and_biases,
+        learning_rate_factors=learning_rate_factors,
     )
 
 
@@ -98,7 +103,7 @@ def paper_optimizer(
 class AdamW(keras.optimizers.AdamW):
     """AdamW with PyTorch's arithmetic, in far fewer graph nodes than Keras's own.
 
-    Arguments and variables are those of `keras.optimizers.AdamW`, and three things are otherwise:
+    Arguments and variables are those of `keras.optimizers.AdamW`, and these are otherwise:
 
     - `epsilon` is added to the root of the bias-corrected second moment, as in PyTorch and in the
       paper; TensorFlow's kernels add it before the correction, 30 times as much at first.
@@ -108,22 +113,68 @@ class AdamW(keras.optimizers.AdamW):
       twenty nodes; here the schedule is worked out once and one fused kernel updates a variable.
       MobileViT has 251 of them: most of the training graph, and of the time until the first step,
       is saved.
+    - Some variables may learn at a multiple of the rate, such as a new head on a trained backbone.
+      Their decay, a share of the rate, is multiplied too, as in PyTorch's parameter groups.
 
     On other backends than TensorFlow, and with `amsgrad`, the update is Keras's own.
 
     Args:
         decay_norms_and_biases: Whether weight decay covers variables of one dimension.
+        learning_rate_factors: What the learning rate is multiplied by, by what a variable's `path`
+            begins with, such as {"head/": 10.0}; of several beginnings the longest counts.
         **arguments: Those of `keras.optimizers.AdamW`.
+
+    Raises:
+        ValueError: If a factor is not positive or, when the optimizer is built, no variable's path
+            begins so.
 
     Reference: [Decoupled weight decay regularization](https://arxiv.org/abs/1711.05101).
     """
 
-    def __init__(self, *arguments, decay_norms_and_biases: bool = True, **more) -> None:
+    def __init__(
+        self,
+        *arguments,
+        decay_norms_and_biases: bool = True,
+        learning_rate_factors: Mapping[str, float] | None = None,
+        **more,
+    ) -> None:
         super().__init__(*arguments, **more)
         self.decay_norms_and_biases = decay_norms_and_biases
+        # Not a dict: Keras would wrap and track one.
+        self._factors = tuple(sorted((learning_rate_factors or {}).items()))
+        for beginning, factor in self._factors:
+            if not factor > 0:
+                raise ValueError(
+                    "A factor of `learning_rate_factors` must be positive. "
+                    f"Received: {factor} for {beginning!r}."
+                )
+        self._factor_of_index: tuple[float, ...] = ()
+
+    def build(self, variables) -> None:
+        super().build(variables)
+        paths = [getattr(variable, "path", variable.name) for variable in variables]
+        for beginning, _ in self._factors:
+            if not any(path.startswith(beginning) for path in paths):
+                raise ValueError(
+                    "A key of `learning_rate_factors` must be the beginning of a variable's path. "
+                    f"Received: {beginning!r}; the paths are {', '.join(paths[:5])} and others."
+                )
+        self._factor_of_index = tuple(self._factor_of(path) for path in paths)
+
+    def _factor_of(self, path: str) -> float:
+        fitting = [item for item in self._factors if path.startswith(item[0])]
+        return max(fitting, key=lambda item: len(item[0]))[1] if fitting else 1.0
+
+    def factor(self, variable) -> float:
+        """What a variable's learning rate is the optimizer's times."""
+        return self._factor_of_index[self._get_variable_index(variable)]
 
     def get_config(self) -> dict:
-        return {**super().get_config(), "decay_norms_and_biases": self.decay_norms_and_biases}
+        return {
+            **super().get_config(),
+            "decay_norms_and_biases": self.decay_norms_and_biases,
+            "learning_rate_factors": dict(self._factors) or None,
+        }
 
     def _use_weight_decay(self, variable) -> bool:
         if not self.decay_norms_and_biases and len(variable.shape) == 1:
@@ -137,24 +188,32 @@ class AdamW(keras.optimizers.AdamW):
         return super()._get_current_learning_rate()
 
     def _apply_weight_decay(self, variables) -> None:
-        if keras.backend.backend() != "tensorflow":
-            super()._apply_weight_decay(variables)
-            return
         if self.weight_decay is None:
+            return
+        if keras.backend.backend() != "tensorflow":
+            for variable in variables:
+                if self._use_weight_decay(variable):
+                    rate = self.weight_decay * self.learning_rate * self.factor(variable)
+                    variable.assign(variable - variable * keras.ops.cast(rate, variable.dtype))
             return
         import tensorflow as tf
 
-        def decay(variable, factor) -> None:
-            variable.assign(variable * tf.cast(factor, variable.dtype))
+        def decay(variable, kept) -> None:
+            variable.assign(variable * tf.cast(kept, variable.dtype))
 
-        def decay_all(distribution, factor) -> None:
+        # One number for each factor, not for each variable.
+        factors = sorted(set(self._factor_of_index))
+        rate = self.weight_decay * self.learning_rate
+
+        def decay_all(distribution, *kept) -> None:
             for variable in variables:
                 if self._use_weight_decay(variable):
                     value = variable.value if isinstance(variable, keras.Variable) else variable
-                    distribution.extended.update(value, decay, args=(factor,), group=False)
+                    share = kept[factors.index(self.factor(variable))]
+                    distribution.extended.update(value, decay, args=(share,), group=False)
 
         tf.__internal__.distribute.interim.maybe_merge_call(
-            decay_all, self._distribution_strategy, 1.0 - self.weight_decay * self.learning_rate
+            decay_all, self._distribution_strategy, *(1.0 - factor * rate for factor in factors)
         )
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate) -> None:
@@ -164,6 +223,9 @@ class AdamW(keras.optimizers.AdamW):
         super()._backend_update_step(grads, trainable_variables, learning_rate)
 
     def update_step(self, gradient, variable, learning_rate) -> None:
+        factor = self.factor(variable)
+        if factor != 1.0:
+            learning_rate = learning_rate * factor
         if keras.backend.backend() != "tensorflow" or self.amsgrad:
             super().update_step(gradient, variable, learning_rate)
             return

@@ -60,12 +60,14 @@ def compile_for(
     Raises:
         ValueError: If the recipe does not fit so many batches.
     """
-    optimizer = recipe.optimizer(total_steps)
+    optimizer = recipe.optimizer(total_steps, model)
     if model.dtype_policy.compute_dtype == "float16":
         optimizer = LossScaleOptimizer(optimizer)
     # A step that makes variables is traced twice, and one trace takes ten seconds.
     optimizer.build(model.trainable_variables)
-    model.compile(optimizer, task.loss(), metrics=task.metrics(), jit_compile=recipe.jit_compile)
+    model.compile(
+        optimizer, task.loss(), metrics=task.metrics(model), jit_compile=recipe.jit_compile
+    )
     if recipe.distillation:
         distill_from(task, teacher, model, recipe.distillation)
 
@@ -272,7 +274,8 @@ class Run:
         with self._averages(False):
             logs = self.model.evaluate(validation, verbose=0, return_dict=True)
         trained, averaged = logs[self.task.monitor], averaged[-1]
-        # Two standard errors of the difference of two shares of so many images.
+        # Two standard errors of the difference of two shares of so many images; no more of figures
+        # such as the mean IoU, which each image has a part of.
         noise = trained * (1 - trained) + averaged * (1 - averaged)
         noise = 2 * math.sqrt(max(0.0, noise) / self.validation.source.num_examples("validation"))
         if self.writes and trained - averaged > max(_MARGIN, noise):

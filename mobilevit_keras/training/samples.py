@@ -3,7 +3,11 @@
 import re
 from pathlib import Path
 
+import tensorflow as tf
+
 from mobilevit_keras.data import Source
+from mobilevit_keras.data.source import seed_pair
+from mobilevit_keras.data.threads import num_cores, untuned
 from mobilevit_keras.files import atomic_directory
 
 SAMPLES_PER_CLASS = 2
@@ -31,7 +35,7 @@ def write_samples(source: Source, directory: str | Path) -> list[Path]:
     names = []
     with atomic_directory(directory, unmarked=_earlier_samples) as temporary:
         # A fixed shuffle, because folders store one class after the other.
-        for record in source.examples("validation", shuffle_seed=0):
+        for record in _images(source):
             name = f"{len(names):02d}"
             if has_label:
                 label = int(record["label"])
@@ -47,6 +51,16 @@ def write_samples(source: Source, directory: str | Path) -> list[Path]:
             if len(names) == MAXIMUM_SAMPLES or min(per_class.values()) == SAMPLES_PER_CLASS:
                 break
     return [Path(directory) / name for name in names]
+
+
+def _images(source: Source) -> tf.data.Dataset:
+    """Validation's records with the bytes of their images; what else they hold is not opened."""
+    records = source.records("validation", seed_pair(0), tf.constant(0, tf.int64))
+    return records.map(
+        lambda record: {**record, "image": source.load(record["image"])},
+        num_parallel_calls=num_cores(),
+        deterministic=True,
+    ).with_options(untuned())
 
 
 def _earlier_samples(directory: Path) -> list[str]:

@@ -1,11 +1,17 @@
+import colorsys
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from mobilevit_keras.data.augmentation import AdvancedAugmentation, AdvancedPolicy
+from mobilevit_keras.data.augmentation import (
+    AdvancedAugmentation,
+    AdvancedPolicy,
+    PhotometricAugmentation,
+)
 from mobilevit_keras.data.multi_scale import MultiScaleDataset
-from tests.data.images import NumberedImages, smooth_image
+from tests.data.images import NumberedImages, painted_source, smooth_image
 
 ARGUMENTS = {"sizes": (32, 48), "base_size": 32, "batch_size": 16}
 
@@ -89,6 +95,76 @@ def test_rand_augment_keeps_shape_and_range_and_depends_on_its_seed():
     assert len(np.unique((255 * results.mean((1, 2, 3))).round(3))) > 40
     # No operation may turn the image into something else at this strength.
     assert np.median(np.abs(results - image).mean((1, 2, 3))) < 60 / 255
+
+
+def test_photometric_changes_keep_shape_and_range_and_depend_on_their_seed():
+    image = tf.constant(smooth_image(0, 40, 56) / 255, tf.float32)
+    augmentation = PhotometricAugmentation()
+    dataset = tf.data.Dataset.range(200).map(
+        lambda number: augmentation.image(image, tf.stack([number, 0]))
+    )
+    results = np.stack(list(dataset.as_numpy_iterator()))
+    assert results.shape == (200, 40, 56, 3)
+    assert results.min() >= 0 and results.max() <= 1 + 1e-6
+    np.testing.assert_array_equal(results, np.stack(list(dataset.as_numpy_iterator())))
+    # One in sixteen is not changed at all, and hardly two are alike.
+    same = np.abs(results - image).max((1, 2, 3)) < 1e-6
+    assert abs(same.mean() - 1 / 16) < 0.05
+    assert len(np.unique(results[~same].mean((1, 2, 3)).round(7))) > 170
+
+
+def hsv(colours):
+    return np.array([colorsys.rgb_to_hsv(*colour) for colour in np.reshape(colours, (-1, 3))])
+
+
+@pytest.mark.parametrize("which", ["brightness", "contrast", "saturation", "hue"])
+def test_each_photometric_change_goes_as_far_as_ssds(which):
+    """On a picture of two colours that no change drives out of the range."""
+    augmentation = PhotometricAugmentation()
+    index = ("brightness", "contrast", "saturation", "hue").index(which)
+    augmentation._operations = augmentation._operations[index : index + 1]
+    colours = np.array([[0.5, 0.4, 0.3], [0.4, 0.5, 0.45]], np.float32)
+    image = tf.constant(colours[:, None].repeat(2, 1))
+    dataset = tf.data.Dataset.range(400).map(
+        lambda number: augmentation.image(image, tf.stack([number, 7]))
+    )
+    results = np.stack(list(dataset.as_numpy_iterator()))[:, :, 0]
+    if which == "brightness":
+        change = (results - colours).reshape(400, -1)
+        assert np.ptp(change, 1).max() < 1e-6
+        least, most, found = -32 / 255, 32 / 255, change[:, 0]
+    elif which == "contrast":
+        ratio = (results[:, 0] - results[:, 1]) / (colours[0] - colours[1])
+        assert np.ptp(ratio, 1).max() < 1e-4
+        np.testing.assert_allclose(results.mean(1), np.tile(colours.mean(0), (400, 1)), atol=1e-5)
+        least, most, found = 0.5, 1.5, ratio[:, 0]
+    elif which == "saturation":
+        ratio = (hsv(results)[:, 1] / np.tile(hsv(colours)[:, 1], 400)).reshape(400, 2)
+        assert np.ptp(ratio, 1).max() < 1e-4
+        least, most, found = 0.5, 1.5, ratio[:, 0]
+    else:
+        turn = hsv(results)[:, 0] - np.tile(hsv(colours)[:, 0], 400)
+        turn = ((turn + 0.5) % 1 - 0.5).reshape(400, 2)
+        assert np.ptp(turn, 1).max() < 1e-4
+        least, most, found = -0.05, 0.05, turn[:, 0]
+    room = most - least
+    assert least - 0.01 * room < found.min() < least + 0.1 * room
+    assert most - 0.1 * room < found.max() < most + 0.01 * room
+    assert abs((np.abs(found - found.mean().round(1)) < 1e-3 * room).mean() - 0.5) < 0.1
+
+
+def test_what_lies_around_an_image_stays_black():
+    dataset = MultiScaleDataset(
+        painted_source(), **ARGUMENTS, crop="short_side", augmentation="photometric"
+    )
+    black = changed = 0
+    for images, masks in dataset.epoch(0):
+        outside = masks.numpy() == 255
+        assert np.all(images.numpy()[outside] == 0)
+        black += outside.sum()
+        inside = images.numpy()[~outside]
+        changed += np.mean(np.abs(inside - inside.round()).max(-1) > 0.02)
+    assert black > 0 and changed > 0
 
 
 def test_no_operations_change_nothing():

@@ -36,8 +36,8 @@ def bilinear(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def decode_crop_resize(contents, window, height, width, flip):
     size = tf.constant([height, width])
-    pixels, where = decode_window(contents, window, size)
-    return Geometry(where, size, flip).resize(pixels)
+    pixels, chosen = decode_window(contents, lambda shape: {"window": window(shape)}, size)
+    return Geometry(size=size, flip=flip, **chosen).resize(pixels)
 
 
 def whole(shape):
@@ -236,7 +236,9 @@ def test_images_of_too_many_pixels_are_refused_at_once(make, tmp_path):
     top = tf.constant([0, 0, 8, 8])
     for decode in (
         decode_image,
-        lambda contents: decode_window(contents, lambda shape: top, tf.constant([8, 8])),
+        lambda contents: decode_window(
+            contents, lambda shape: {"window": top}, tf.constant([8, 8])
+        ),
     ):
         with pytest.raises((tf.errors.OpError, ValueError)):
             decode(tf.constant(contents))

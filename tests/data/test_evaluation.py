@@ -17,6 +17,7 @@ class Preprocessing:
     short_side: int
     crop_size: int
     interpolation: str
+    resize: str = "crop"
 
 
 def test_each_image_once_in_order_through_the_transform(image_folder):

@@ -7,75 +7,10 @@ import tensorflow as tf
 
 from mobilevit_keras.data.geometry import (
     Geometry,
-    centre_window,
-    crop_fractions,
     evaluation_geometry,
+    evaluation_image,
     evaluation_size,
-    random_window,
 )
-
-
-def torchvision_crops(generator, height, width, count, area, aspect):
-    """RandomResizedCrop.get_params as published, in Python floats."""
-    crops = []
-    for _ in range(count):
-        for _ in range(10):
-            target = height * width * generator.uniform(*area)
-            ratio = np.exp(generator.uniform(np.log(aspect[0]), np.log(aspect[1])))
-            w, h = round(np.sqrt(target * ratio)), round(np.sqrt(target / ratio))
-            if 0 < w <= width and 0 < h <= height:
-                top = generator.integers(0, height - h + 1)
-                left = generator.integers(0, width - w + 1)
-                break
-        else:
-            ratio = width / height
-            w = width if ratio <= aspect[1] else round(height * aspect[1])
-            h = height if ratio >= aspect[0] else round(width / aspect[0])
-            top, left = (height - h) // 2, (width - w) // 2
-        crops.append((top, left, h, w))
-    return np.array(crops)
-
-
-@pytest.mark.parametrize("shape", [(375, 500), (500, 200), (8, 8)])
-def test_random_windows_follow_the_published_distribution(shape):
-    count = 4000
-    random = tf.random.stateless_uniform((count, 10, 2), (1, 2))
-    place = tf.random.stateless_uniform((count, 2), (3, 4))
-    fractions = crop_fractions(random, (0.08, 1.0))
-    draws = tf.data.Dataset.from_tensor_slices((fractions, place))
-    windows = draws.map(lambda *draw: random_window(tf.constant(shape), *draw)).batch(count)
-    windows = next(iter(windows)).numpy()
-    assert windows.min() >= 0
-    assert np.all(windows[:, :2] + windows[:, 2:] <= shape)
-    assert np.all(windows[:, 2:] > 0)
-    expected = torchvision_crops(
-        np.random.default_rng(0), *shape, count, (0.08, 1.0), (3 / 4, 4 / 3)
-    )
-    for mine, theirs in zip(windows.T, expected.T, strict=True):
-        for moment in (np.mean, np.std):
-            assert moment(mine) == pytest.approx(moment(theirs), rel=0.05)
-
-
-def test_windows_of_very_long_images_are_centred():
-    fractions = crop_fractions(tf.random.stateless_uniform((10, 2), (1, 1)), (0.9, 1.0))
-    wide = random_window(tf.constant([10, 200]), fractions, tf.constant([0.9, 0.9]))
-    assert wide.numpy().tolist() == [0, 93, 10, 13]  # 13 = round(10 * 4/3); (200 - 13) // 2
-    tall = random_window(tf.constant([200, 12]), fractions, tf.constant([0.9, 0.9]))
-    assert tall.numpy().tolist() == [92, 0, 16, 12]  # 16 = 12 / (3/4)
-
-
-@pytest.mark.parametrize(
-    ("shape", "size", "expected"),
-    [
-        ((100, 200), (32, 32), [0, 50, 100, 100]),
-        ((300, 200), (160, 160), [50, 0, 200, 200]),
-        ((300, 200), (32, 64), [100, 0, 100, 200]),
-        ((1, 1), (32, 32), [0, 0, 1, 1]),
-    ],
-)
-def test_centre_window(shape, size, expected):
-    assert centre_window(tf.constant(shape), *size).numpy().tolist() == expected
-
 
 CASES = json.loads((Path(__file__).parent / "preprocessing_cases.json").read_text())["cases"]
 
@@ -127,3 +62,44 @@ def test_evaluations_window_lies_where_its_pixels_come_from():
     geometry = evaluation_geometry(tf.constant([100, 200]), 50, (40, 60))
     # The box for 40 x 60 is 50 x 75; the image becomes 50 x 100, cut at (5, 20).
     np.testing.assert_allclose(geometry.window, [10, 40, 80, 120], atol=1e-4)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_frame_has_nothing_around_it(flip):
+    """Two times enlarged, 8 rows and 6 columns from the corner of a larger black picture."""
+    image = np.random.default_rng(0).integers(1, 255, (20, 30, 3), np.uint8)
+    mask = np.arange(600, dtype=np.uint8).reshape(20, 30) % 200
+    window, frame = tf.constant([5, 10, 10, 12]), tf.constant([8, 6, 20, 24])
+    geometry = Geometry(window, (40, 50), flip, frame)
+    pixels = geometry.image(tf.constant(image)).numpy()
+    assert pixels.shape == (40, 50, 3)
+    moved = geometry.mask(tf.constant(mask)).numpy()
+    expected = np.full((40, 50), 255, np.uint8)
+    expected[8:28, 6:30] = mask[5:15, 10:22].repeat(2, 0).repeat(2, 1)
+    np.testing.assert_array_equal(moved, expected[:, ::-1] if flip else expected)
+    np.testing.assert_array_equal(pixels.max(-1) == 0, moved == 255)
+    box = np.array([[10, 5, 22, 15], [11, 7, 13, 10]], np.float32)
+    wanted = np.array([[6, 8, 30, 28], [8, 12, 12, 18]], np.float32)
+    if flip:
+        wanted[:, [0, 2]] = 50 - wanted[:, [2, 0]]
+    np.testing.assert_allclose(geometry.boxes(box), wanted)
+    np.testing.assert_allclose(geometry.bounds(), wanted[0])
+    np.testing.assert_allclose(geometry.boxes_back(wanted), box, atol=1e-5)
+    back = geometry.mask_back(tf.constant(moved), (20, 30)).numpy()
+    seen = np.zeros((20, 30), bool)
+    seen[5:15, 10:22] = True
+    np.testing.assert_array_equal(back, np.where(seen, mask, 255))
+
+
+def test_without_a_frame_the_window_fills_the_size():
+    geometry = Geometry(tf.constant([5, 10, 10, 12]), (40, 50))
+    assert geometry.bounds().numpy().tolist() == [0, 0, 50, 40]
+
+
+def test_stretching_takes_the_whole_image():
+    geometry = evaluation_geometry(tf.constant([100, 200]), 0, (40, 60), "stretch")
+    assert geometry.window.numpy().tolist() == [0, 0, 100, 200]
+    assert tuple(geometry.size) == (40, 60)
+    image = np.random.default_rng(0).integers(0, 256, (100, 200, 3), np.uint8)
+    stretched = evaluation_image(tf.constant(image), 0, (40, 60), "bilinear", "stretch")
+    np.testing.assert_allclose(stretched, geometry.image(tf.constant(image)), atol=1e-5)

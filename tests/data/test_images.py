@@ -30,6 +30,22 @@ def test_files_and_pixels_are_prepared_alike(tmp_path):
     assert preprocess([], **SIZE).shape == (0, 40, 40, 3)
 
 
+def test_the_whole_image_is_stretched(tmp_path):
+    images = [smooth_image(0, 60, 90), smooth_image(1, 91, 61)]
+    paths = [tmp_path / "0.png", tmp_path / "1.png"]
+    for path, image in zip(paths, images, strict=True):
+        path.write_bytes(encode(image, "PNG"))
+    for interpolation in ("bilinear", "bicubic"):
+        resized = [tf.image.resize(image, (40, 44), interpolation) / 255 for image in images]
+        expected = np.clip(np.stack(resized), 0, 1)
+        for given in (images, paths):
+            # The short side, less than the crop's, has no part in it.
+            found = preprocess(given, 8, (40, 44), interpolation, "stretch")
+            np.testing.assert_allclose(found, expected, atol=1e-5)
+    with pytest.raises(ValueError, match="`resize` must be one of .* Received: 'squash'"):
+        preprocess(images, 48, 40, resize="squash")
+
+
 def test_black_and_nearly_black_images():
     assert preprocess(np.zeros((50, 50, 3), np.float32), **SIZE).max() == 0
     np.testing.assert_allclose(preprocess(np.ones((50, 50, 3), np.uint8), **SIZE), 1 / 255)

@@ -322,16 +322,16 @@ def test_bad_specifications(tmp_path):
 
 
 def test_skipped_images_count_each_once_and_keep_ten_names():
-    skipped = SkippedImages()
+    source, skipped = NumberedImages(3), SkippedImages()
     assert str(skipped) == "no unreadable images"
     for _ in range(2):
         for number in range(12):
-            skipped.add(f"{number}.jpg")
+            skipped.add(f"{number}.jpg", source)
     assert skipped.count == 12
     assert skipped.names == tuple(f"{number}.jpg" for number in range(10))
     assert str(skipped).endswith("9.jpg, …")
     with pytest.raises(ValueError, match="must be readable. Received: a.jpg"):
-        SkippedImages(strict=True).add("a.jpg")
+        SkippedImages(strict=True).add("a.jpg", source)
 
 
 def test_global_seed_does_not_change_a_folders_order(image_folder):

@@ -1,9 +1,11 @@
 """Accuracy of models in every format on labelled images."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from mobilevit_keras.data import open_source
 from mobilevit_keras.description import report_path, write_archive
@@ -72,6 +74,30 @@ def test_unequal_sides_are_evaluated_as_they_are(source, tmp_path):
     for wrong in (48, 64):
         with pytest.raises(ValueError, match="one size, here 64x48"):
             open_predictor(tmp_path / "model.tflite", wrong)
+
+
+def test_stretched_images_are_evaluated_stretched(source, tmp_path):
+    size = (64, 48)
+    model = load_tiny(
+        class_names=NAMES, preprocessing={"crop_size": list(size), "resize": "stretch"}
+    )
+    model.save(tmp_path / "model.keras")
+    export_tflite(model, tmp_path / "model.tflite", size, images=generated_images(*size, count=2))
+    expected = [
+        np.asarray(model.preprocess(tf.io.decode_image(record["image"]).numpy()))
+        for record in source.examples("validation")
+    ]
+    for name in ("model.keras", "model.tflite"):
+        predictor = open_predictor(tmp_path / name)
+        assert predictor.size == size
+        assert predictor.preprocessing == model.preprocessing
+        seen = []
+
+        def note(batches, run=predictor.run, seen=seen):
+            return run(seen.append(images) or images for images in batches)
+
+        evaluate(dataclasses.replace(predictor, run=note), source)
+        np.testing.assert_allclose(np.concatenate(seen), np.concatenate(expected), atol=1e-5)
 
 
 def test_a_report_of_an_earlier_version_is_read(source, tmp_path):

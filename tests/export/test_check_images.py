@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from mobilevit_keras.export.check_images import generated_images, open_check_images
@@ -48,6 +49,23 @@ def test_unequal_sides_are_cropped_as_in_evaluation(tmp_path):
     np.testing.assert_allclose(
         open_check_images(tmp_path, 48, 80, preprocessing)[0], pixels[:, 8:88], atol=1e-3
     )
+
+
+def test_images_are_stretched_where_the_model_sees_them_so(tmp_path):
+    (tmp_path / "a").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 96, 3), np.uint8)
+    for number in range(20):
+        for name in "ab":
+            path = tmp_path / name / f"{number}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(pixels + np.uint8(number)).save(path)
+    preprocessing = Preprocessing(crop_size=32, resize="stretch")
+    for source in (tmp_path, f"folder:{tmp_path}"):
+        found = open_check_images(source, 48, 80, preprocessing)
+        # Every image is one of those, whole.
+        whole = [tf.image.resize(pixels + np.uint8(number), (48, 80)) for number in range(20)]
+        for image in found[:5]:
+            assert min(np.abs(image - each).max() for each in whole) < 1e-3
 
 
 def test_refusals(tmp_path):

@@ -132,6 +132,7 @@ def test_files_say_what_they_are(exports):
             "short_side": 72,
             "crop_size": 64,
             "interpolation": "bilinear",
+            "resize": "crop",
         }
         assert description["outputs"] == [
             {"name": "probabilities", "dtype": "float32", "shape": [1, 3]}

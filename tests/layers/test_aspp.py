@@ -3,7 +3,9 @@ import pytest
 import tensorflow as tf
 
 from mobilevit_keras.layers import ASPP
+from mobilevit_keras.quantization import quantize_aware
 from tests.layers.layer_check import check_layer
+from tests.tiny import build_tiny_segmenter
 
 
 @pytest.mark.parametrize("arguments", [{}, {"form": "deployment", "activation": "silu"}])
@@ -49,6 +51,48 @@ def test_dropout_falls_on_single_values(rng):
     assert not dropped.all((1, 2)).any()
 
 
-def test_there_is_no_int8_form_yet():
-    with pytest.raises(ValueError, match="no int8 grids yet. Received: form='quantized'"):
-        ASPP(form="quantized")
+class TestQuantized:
+    """Before there is a range answers are not numbers, so it goes through a calibrated model."""
+
+    @pytest.fixture(scope="class")
+    def twin(self):
+        images = np.random.default_rng(0).random((8, 64, 96, 3), "float32")
+        return quantize_aware(build_tiny_segmenter(), images)
+
+    @pytest.fixture
+    def inputs(self, rng, twin):
+        """A map on the grid that the backbone ends in."""
+        images = rng.random((2, 64, 96, 3), "float32")
+        return twin.backbone(images, training=False)
+
+    def test_branches_answer_on_the_grid_that_joins_them(self, twin, inputs):
+        aspp = twin.head.aspp
+        grid = aspp.quantize_joined
+        for layer in aspp.branches:
+            answers = np.asarray(layer(inputs)) / float(grid.step)
+            np.testing.assert_allclose(answers, np.round(answers), atol=1e-4)
+            assert np.abs(answers).max() > 1
+        assert float(grid.low) == 0.0, "after ReLU"
+
+    def test_the_mean_has_a_grid_of_its_own(self, twin, inputs):
+        """That of the map would be too coarse: what the mean differs by is a small part of it."""
+        aspp = twin.head.aspp
+        mean = np.asarray(inputs).mean((1, 2))
+        # A mean lies within the range of its map, of which it needs a part.
+        map_grid = twin.backbone.layers[-1].fuse.act.outer
+        assert float(aspp.quantize_mean.step) < 0.6 * float(map_grid.step)
+        assert float(aspp.quantize_mean.low) <= mean.min() + 1e-3
+        assert float(aspp.pooled.conv.input_step) == pytest.approx(float(aspp.quantize_mean.step))
+
+    def test_every_convolution_knows_the_step_of_its_input(self, twin):
+        aspp = twin.head.aspp
+        (map_step,) = {float(layer.conv.input_step) for layer in aspp.branches}
+        assert map_step == float(twin.backbone.layers[-1].fuse.act.outer.step)
+        assert float(aspp.project.conv.input_step) == float(aspp.quantize_joined.step)
+        assert float(twin.head.classifier.input_step) == float(aspp.project.act.outer.step)
+
+    def test_unknown_sizes_give_what_known_ones_give(self, twin, inputs):
+        run = tf.function(
+            lambda x: twin.head.aspp(x), input_signature=[tf.TensorSpec((None, None, None, 16))]
+        )
+        np.testing.assert_allclose(run(inputs), twin.head.aspp(inputs), atol=1e-5)

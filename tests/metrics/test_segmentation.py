@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mobilevit_keras.metrics import MeanIoU, PixelAccuracy, PixelCrossEntropy
+from mobilevit_keras.metrics import MeanIoU, PixelAccuracy, PixelCrossEntropy, class_masks
 
 K = 4
 
@@ -91,3 +91,64 @@ def test_pixel_accuracy(masks, logits):
     weighted.update_state(masks, logits, sample_weight=np.array([0.0, 1.0, 0.0]))
     expected = (enlarged(logits).argmax(-1) == masks)[1][counts[1]].mean()
     assert float(weighted.result()) == pytest.approx(expected, rel=1e-5)
+
+
+class TestClassWeights:
+    """The weighted mean, as PyTorch's `cross_entropy(weight=, ignore_index=)` has it."""
+
+    WEIGHTS = (1.0, 0.25, 3.0, 0.0)
+
+    def expected(self, masks, logits):
+        x = enlarged(logits)
+        x = x - np.log(np.exp(x).sum(-1, keepdims=True))
+        total, weight = 0.0, 0.0
+        for index in zip(*np.nonzero(masks != 255), strict=True):
+            of_class = self.WEIGHTS[masks[index]]
+            total -= of_class * x[index][masks[index]]
+            weight += of_class
+        return total / weight
+
+    def test_in_closed_form(self, masks, logits):
+        loss = PixelCrossEntropy(self.WEIGHTS)
+        assert float(loss(masks, logits)) == pytest.approx(self.expected(masks, logits), rel=1e-5)
+        twin = PixelCrossEntropy.from_config(loss.get_config())
+        assert twin.class_weights == self.WEIGHTS
+        # Weights of 1 are none.
+        assert float(PixelCrossEntropy([1] * K)(masks, logits)) == pytest.approx(
+            float(PixelCrossEntropy()(masks, logits)), rel=1e-6
+        )
+
+    def test_of_no_weight_at_all_it_is_nothing(self, masks, logits):
+        only = np.where(masks == 255, masks, 3)
+        assert float(PixelCrossEntropy(self.WEIGHTS)(only, logits)) == 0
+
+    def test_sums_and_single_losses(self, masks, logits):
+        single = PixelCrossEntropy(self.WEIGHTS, reduction="none")(masks, logits).numpy()
+        assert single.shape == masks.shape
+        total = float(PixelCrossEntropy(self.WEIGHTS, reduction="sum")(masks, logits))
+        assert total == pytest.approx(single.sum(), rel=1e-5)
+        counts = masks != 255
+        weights = np.where(counts, np.take(self.WEIGHTS, np.where(counts, masks, 0)), 0.0)
+        assert total / weights.sum() == pytest.approx(self.expected(masks, logits), rel=1e-5)
+
+    @pytest.mark.parametrize("weights", [(1, -1), (0, 0), (1, float("nan")), (1, float("inf"))])
+    def test_no_weights(self, weights):
+        with pytest.raises(ValueError, match="numbers of at least 0, one of them positive"):
+            PixelCrossEntropy(weights)
+
+    def test_another_number_of_classes(self, masks, logits):
+        with pytest.raises(ValueError, match="one weight for each of 4 classes. Received: 2"):
+            PixelCrossEntropy((1.0, 2.0))(masks, logits)
+
+
+class TestClassMasks:
+    @pytest.mark.parametrize("size", [(12, 20), (3, 5), (2, 3), (7, 64), (1, 1)])
+    def test_are_those_of_the_enlarged_logits(self, logits, size):
+        found = class_masks(logits, *size)
+        assert found.dtype == np.int32 and found.shape == (3, *size)
+        expected = tf.image.resize(logits, size, method="bilinear").numpy().argmax(-1)
+        np.testing.assert_array_equal(found, expected)
+        assert len(np.unique(class_masks(logits, 12, 20))) == K
+
+    def test_a_tie_goes_to_the_lower_class(self):
+        assert (class_masks(np.zeros((1, 2, 2, 3)), 4, 4) == 0).all()

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from mobilevit_keras import MobileViTImageClassifier, MobileViTImageSegmenter
 from mobilevit_keras.models import VARIANTS, load_model
-from mobilevit_keras.quantization import fold, quantize_aware
+from mobilevit_keras.quantization import fold
 from tests.tiny import build_tiny, build_tiny_segmenter
 
 # With 21 classes; published.
@@ -200,7 +200,3 @@ class TestFold:
         operations = run.get_concrete_function().graph.get_operations()
         assert max(t.shape.rank or 0 for op in operations for t in op.outputs) == 4
         assert "SpaceToDepth" not in {op.type for op in operations}
-
-    def test_there_is_no_int8_form_yet(self):
-        with pytest.raises(ValueError, match="no int8 grids yet"):
-            quantize_aware(build_tiny_segmenter())

@@ -18,7 +18,7 @@ from mobilevit_keras.quantization import (
     quantize_aware,
     settle_ranges,
 )
-from tests.tiny import build_tiny
+from tests.tiny import build_tiny, build_tiny_segmenter
 
 
 @pytest.fixture(scope="module")
@@ -229,3 +229,60 @@ def test_unmeasured_ranges_are_not_frozen(images):
     calibrate(twin, images)
     freeze_ranges(twin)
     assert all(int(quantizer.frozen) for quantizer in quantizers_of(twin))
+
+
+class TestSegmenter:
+    @pytest.mark.parametrize("activation", ["silu", "relu"])
+    def test_quantized_answers_lie_near_the_float_ones(self, images, activation):
+        model = build_tiny_segmenter(activation=activation)
+        twin = quantize_aware(model, images)
+        expected, answers = np.asarray(model(images)), np.asarray(twin(images))
+        assert 0 < np.abs(answers - expected).max() < 0.15 * np.abs(expected).max()
+        assert answers.dtype == np.float32
+        # Logits are whole numbers of their grid's step, and float.
+        codes = answers / float(twin.head.quantize_logits.step)
+        np.testing.assert_allclose(codes, np.round(codes), atol=1e-3)
+
+    def test_it_is_calibrated_frozen_settled_and_saved(self, images, tmp_path):
+        twin = quantize_aware(build_tiny_segmenter())
+        with pytest.raises(ValueError, match="must have been measured"):
+            freeze_ranges(twin)
+        assert calibrate(twin, images) == 8
+        freeze_ranges(twin)
+        settle_ranges(twin)
+        twin.save(tmp_path / "twin.keras")
+        loaded = keras.models.load_model(tmp_path / "twin.keras")
+        np.testing.assert_array_equal(twin(images), loaded(images))
+        assert all(int(quantizer.frozen) for quantizer in quantizers_of(loaded))
+
+    def test_it_trains_on_batches_of_several_sizes(self, images):
+        twin = quantize_aware(build_tiny_segmenter(num_layers=(1, 1, 1), dropout=0.0), images)
+        before = [float(quantizer.high) for quantizer in quantizers_of(twin)]
+        weights = [weight.numpy() for weight in twin.trainable_weights]
+        twin.compile(keras.optimizers.Adam(1e-2))
+        masks = np.random.default_rng(0).integers(0, 3, (8, 64, 64)).astype("uint8")
+        for height in (64, 48):
+            loss = twin.train_on_batch(images[:, :height], masks[:, :height])[0]
+            assert np.isfinite(loss)
+        for weight, old in zip(twin.trainable_weights, weights, strict=True):
+            if "key/bias" not in weight.path:
+                assert np.any(weight.numpy() != old), weight.path
+        assert before != [float(quantizer.high) for quantizer in quantizers_of(twin)]
+
+    def test_every_multiplication_by_weights_is_quantized(self):
+        model = build_tiny_segmenter()
+        twin = quantize_aware(model)
+        convolutions = [
+            layer
+            for layer in twin._flatten_layers()
+            if isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D))
+        ]
+        assert {type(layer).__name__ for layer in convolutions} == {
+            "QuantizedConv2D",
+            "QuantizedDepthwiseConv2D",
+        }
+        assert {w.path for w in fold(model).weights} == {
+            w.path
+            for w in twin.weights
+            if w.path.rsplit("/", 1)[1] not in ("low", "high", "frozen", "input_step")
+        }

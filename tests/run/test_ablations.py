@@ -41,7 +41,7 @@ def test_a_step_of_the_smoke_form(name, rng):
     schedule = Schedule(**{name: getattr(config, name) for name in SIZES_AND_BATCHES})
     size, _ = schedule.scales[0]
     model = assembly.build_model(config, ("one", "two", "three"))
-    compile_for(config.task(), model, config.recipe(), 10)
+    compile_for(config.open_task(), model, config.recipe(), 10)
     # A traced step takes many times as long to make as to run.
     model.run_eagerly = True
     before = [weight.numpy() for weight in model.trainable_variables]

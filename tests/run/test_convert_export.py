@@ -12,7 +12,7 @@ from convert.__main__ import main
 from mobilevit_keras import commands
 from mobilevit_keras.export import run_tfjs, run_tflite
 from mobilevit_keras.export.report import record_accuracy
-from tests.tiny import load_tiny
+from tests.tiny import load_tiny, load_tiny_segmenter, patched_images
 
 
 @pytest.fixture
@@ -127,3 +127,68 @@ def test_predict_answers_for_the_files_that_it_can_read(run_folder, convert, tmp
     assert "bad.jpg" in lines[0] and "absent.jpg" in lines[1]
     assert lines[2] == "2 of 4 files could not be read"
     assert convert("predict", run_folder / "model.keras", *good)[0] == 0
+
+
+class TestSegmenter:
+    @pytest.fixture(scope="class")
+    def folder(self, tmp_path_factory):
+        """A run's folder with a segmenter and samples."""
+        folder = tmp_path_factory.mktemp("segmenter")
+        load_tiny_segmenter(
+            class_names=("red", "green", "blue"),
+            preprocessing={"resize": "stretch", "crop_size": 64},
+        ).save(folder / "model.keras")
+        (folder / "samples").mkdir()
+        for index, image in enumerate(patched_images(4, 90, 120)[0]):
+            Image.fromarray(image.astype(np.uint8)).save(folder / f"samples/{index}.png")
+        return folder
+
+    def test_export_and_benchmark(self, folder, convert, tmp_path):
+        model = folder / "model.keras"
+        for precision in ("float32", "int8"):
+            arguments = ["--precision", precision]
+            arguments += ["--calibration", folder / "samples"] if precision == "int8" else []
+            status, printed, errors = convert(
+                "tflite", model, tmp_path / f"{precision}.tflite", *arguments
+            )
+            assert status == 0, errors
+            assert "Against Keras: same class on " in printed and "of the pixels" in printed
+        files = [tmp_path / "float32.tflite", tmp_path / "int8.tflite"]
+        record_accuracy(files[1], {"mean_iou": 0.5, "pixel_accuracy": 0.75}, 4)
+        status, printed, errors = convert("benchmark", *files, "--rounds", "2")
+        assert status == 0, errors
+        assert "64x64" in printed and "50.0%" in printed
+
+    def test_predict_prints_shares_and_writes_pictures(self, folder, convert, tmp_path):
+        (tmp_path / "bad.jpg").write_text("dear reader")
+        good = [folder / "samples/0.png", folder / "samples/1.png"]
+        arguments = ("predict", folder / "model.keras", good[0], tmp_path / "bad.jpg", good[1])
+        status, printed, errors = convert(*arguments, "--output", tmp_path / "out")
+        assert status == 2 and "1 of 3 files could not be read" in errors
+        lines = printed.splitlines()
+        assert [line.partition(": ")[0] for line in lines] == [str(path) for path in good]
+        for path, line in zip(good, lines, strict=True):
+            with Image.open(tmp_path / "out" / f"{path.stem}.mask.png") as picture:
+                assert picture.mode == "P" and picture.size == (120, 90)
+                counts = np.bincount(np.asarray(picture).ravel(), minlength=3)
+            first = ("red", "green", "blue")[counts.argmax()]
+            assert f": {first} {counts.max() / (90 * 120):.1%}" in line
+        assert len(list((tmp_path / "out").iterdir())) == 4
+        # Without a folder nothing is written.
+        status, printed, _ = convert("predict", folder / "model.keras", good[0], "--top", "1")
+        assert status == 0 and "," not in printed
+        assert len(list(folder.iterdir())) == 2
+
+    def test_predict_mistakes(self, folder, run_folder, convert, tmp_path):
+        image = folder / "samples/0.png"
+        (tmp_path / "file").touch()
+        for arguments, part in (
+            ((run_folder / "model.keras", image, "--output", tmp_path), "a segmenter's pictures"),
+            ((folder / "model.keras", image, "--top", "0"), "`top` must be positive"),
+            ((folder / "model.keras", image, "--batch-size", "0"), "`batch_size` must be"),
+            ((folder / "model.keras", image, "--output", tmp_path / "file"), "file"),
+        ):
+            status, _, errors = convert("predict", *arguments)
+            assert status == 2
+            line = errors.strip().splitlines()[-1]
+            assert line.startswith("error: ") and part in line

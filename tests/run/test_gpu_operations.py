@@ -6,7 +6,7 @@ import tensorflow as tf
 from benchmarks.gpu_operations import compile_for_gpu
 from mobilevit_keras.export import export_tflite
 from mobilevit_keras.export.check_images import generated_images
-from tests.tiny import build_tiny
+from tests.tiny import build_tiny, load_tiny_segmenter, patched_images
 
 
 @pytest.mark.slow
@@ -16,6 +16,15 @@ def test_every_operation_of_an_export_is_taken(tmp_path, browser, precision):
     # 96 pixels: the last stage's 3 x 3 cells are resized for patches of 2 x 2.
     export_tflite(build_tiny(), path, 96, precision, generated_images(96, 96, count=2))
     assert compile_for_gpu(path, browser) == ([[1, 96, 96, 3]], [])
+
+
+@pytest.mark.slow
+def test_every_operation_of_a_segmenter_is_taken(tmp_path, browser):
+    path = tmp_path / "model.tflite"
+    # 112 pixels: 7 x 7 cells are resized for patches of 2 x 2, and one pixel to 7 x 7.
+    images, _ = patched_images(2, 112)
+    export_tflite(load_tiny_segmenter(), path, 112, "float16", images)
+    assert compile_for_gpu(path, browser) == ([[1, 112, 112, 3]], [])
 
 
 def test_a_refused_operation_is_named(tmp_path, browser):

@@ -150,6 +150,23 @@ def described(**changes) -> dict:
     }
 
 
+def test_what_the_page_cannot_show_is_left_out(tmp_path, capsys):
+    folder = tmp_path / "run"
+    write_tflite(folder, "streets")
+    description = described() | {"task": "segmentation"}
+    write_archive(folder / "streets.tflite", {DESCRIPTION_FILE: compact(description)})
+    with pytest.raises(
+        ValueError, match=r"classification only, so far. Received: .*\(segmentation"
+    ):
+        build_site([folder], tmp_path / "site")
+    assert not (tmp_path / "site").exists()
+    write_tflite(folder, "model")
+    site = build_site([folder], tmp_path / "site")
+    (model,) = json.loads((site / "models.json").read_text())["models"]
+    assert model["name"] == "mobilevit_xxs · float32"
+    assert "cannot show it yet: " in capsys.readouterr().err
+
+
 def test_a_file_is_what_it_says_itself(tmp_path):
     """Neither a report nor labels that lie beside it count, nor are they copied."""
     folder = tmp_path / "run"

@@ -21,7 +21,13 @@ from mobilevit_keras.data import Schedule, open_source
 from mobilevit_keras.models import load_model
 from tests.photos import write_coloured_photos
 from train.__main__ import main
-from train.config import SIZES_AND_BATCHES, ClassificationConfig, load_recipe, recipe_names
+from train.config import (
+    CONFIGS,
+    SIZES_AND_BATCHES,
+    ClassificationConfig,
+    load_recipe,
+    recipe_names,
+)
 
 
 def train(*arguments) -> int:
@@ -146,8 +152,9 @@ def test_recipes_are_whole(name):
     """Every key is known, with and without the smoke values, and every recipe has those."""
     plain, smoke = load_recipe(name), load_recipe(name, smoke=True)
     assert plain != smoke
-    ClassificationConfig(**plain, weights="model.keras")
-    ClassificationConfig(**smoke, weights="model.keras")
+    config = CONFIGS[plain["task"]]
+    config(**plain, weights="model.keras")
+    config(**smoke, weights="model.keras")
 
 
 def test_the_papers_recipe():

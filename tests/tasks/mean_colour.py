@@ -98,7 +98,7 @@ class MeanColour(Task):
     def loss(self):
         return keras.losses.MeanSquaredError()
 
-    def metrics(self):
+    def metrics(self, model):
         return [Closeness()]
 
     def serve(self, outputs):

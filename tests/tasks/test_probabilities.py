@@ -5,7 +5,8 @@ import pytest
 
 from mobilevit_keras.export.serving import keras_outputs
 from mobilevit_keras.tasks import CheckError, get_task
-from mobilevit_keras.tasks.probabilities import BOUNDS, ProbabilityComparison
+from mobilevit_keras.tasks.logit_comparison import BOUNDS
+from mobilevit_keras.tasks.probabilities import ProbabilityComparison
 from tests.export.wrong_files import wrong_answers
 from tests.tiny import build_tiny, coloured_images, tell_images_apart
 

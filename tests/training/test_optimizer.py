@@ -7,12 +7,17 @@ import pytest
 import tensorflow as tf
 
 from mobilevit_keras.layers.batch_norm import BatchNorm
+from mobilevit_keras.models import freeze
+from mobilevit_keras.tasks import Segmentation
 from mobilevit_keras.training.optimizer import (
     AdamW,
+    LossScaleOptimizer,
     paper_optimizer,
     warmup_cosine,
 )
-from tests.tiny import build_tiny
+from mobilevit_keras.training.recipe import Recipe
+from mobilevit_keras.training.run import compile_for
+from tests.tiny import build_tiny, build_tiny_detector, build_tiny_segmenter
 
 
 def test_the_papers_schedule_in_closed_form():
@@ -196,3 +201,117 @@ def test_norms_and_biases_need_not_decay():
     np.testing.assert_allclose(kernel, np.full((2, 2), 0.95), rtol=1e-6)
     np.testing.assert_array_equal(bias, np.ones(2))
     assert AdamW.from_config(optimizer.get_config()).decay_norms_and_biases is False
+
+
+class TestFactorsOfTheRate:
+    """Two variables, one of which learns ten times as fast, against AdamW written out."""
+
+    FACTORS = {"head": 10.0}
+
+    def variables(self):
+        start = {"backbone": [0.5, -1.0, 2.0], "head": [1.0, 0.25, -0.5]}
+        return [keras.Variable(np.array(v, "float32"), name=name) for name, v in start.items()]
+
+    def expected(self, gradients, rate, decay, accumulation=1):
+        """PyTorch's AdamW with two groups of parameters, in double precision."""
+        weights = [np.array([0.5, -1.0, 2.0]), np.array([1.0, 0.25, -0.5])]
+        first, second = ([np.zeros(3), np.zeros(3)] for _ in range(2))
+        updates = [
+            [np.mean([batch[i] for batch in gradients[s : s + accumulation]], 0) for i in (0, 1)]
+            for s in range(0, len(gradients), accumulation)
+        ]
+        for step, update in enumerate(updates, start=1):
+            for i, factor in enumerate((1.0, 10.0)):
+                lr = factor * rate(step - 1)
+                weights[i] = weights[i] * (1.0 - lr * decay)
+                first[i] = 0.9 * first[i] + 0.1 * update[i]
+                second[i] = 0.999 * second[i] + 0.001 * update[i] ** 2
+                moment = first[i] / (1.0 - 0.9**step)
+                root = np.sqrt(second[i] / (1.0 - 0.999**step))
+                weights[i] = weights[i] - lr * moment / (root + 1e-8)
+        return weights
+
+    @pytest.mark.parametrize("accumulation", [1, 2])
+    def test_steps_and_decay(self, rng, accumulation):
+        gradients = rng.normal(size=(12, 2, 3)).astype("float32")
+        optimizer = paper_optimizer(
+            12,
+            initial_learning_rate=0.001,
+            peak_learning_rate=0.01,
+            warmup_steps=1,
+            weight_decay=0.5,
+            gradient_accumulation=accumulation,
+            learning_rate_factors=self.FACTORS,
+        )
+        variables = self.variables()
+        optimizer.build(variables)
+        update = tf.function(lambda values: optimizer.apply(values, variables))
+        for step in gradients:
+            update([tf.constant(value) for value in step])
+        schedule = warmup_cosine(
+            0.001,
+            0.01,
+            Recipe.final_learning_rate,
+            min(1, 12 // accumulation // 10),
+            12 // accumulation,
+        )
+        expected = self.expected(gradients, lambda s: float(schedule(s)), 0.5, accumulation)
+        for found, value in zip(variables, expected, strict=True):
+            np.testing.assert_allclose(found, value, rtol=0, atol=1e-5)
+
+    def test_other_ways_of_updating(self, rng):
+        """`amsgrad` takes Keras's own update; the factor is there too."""
+        (gradient,) = rng.normal(size=(1, 3)).astype("float32")
+        moved = []
+        for factors in (None, self.FACTORS):
+            optimizer = AdamW(0.01, weight_decay=0.0, amsgrad=True, learning_rate_factors=factors)
+            variables = self.variables()
+            before = [variable.numpy() for variable in variables]
+            optimizer.apply([tf.constant(gradient)] * 2, variables)
+            moved.append([v.numpy() - b for v, b in zip(variables, before, strict=True)])
+        np.testing.assert_allclose(moved[1][0], moved[0][0], rtol=1e-6)
+        np.testing.assert_allclose(moved[1][1], 10.0 * moved[0][1], rtol=1e-4)
+
+    def test_are_part_of_the_configuration(self):
+        optimizer = AdamW(0.1, learning_rate_factors={"head/": 10.0, "head/classifier/": 2.0})
+        twin = AdamW.from_config(optimizer.get_config())
+        variables = [keras.Variable(0.0, name=name) for name in ("a", "b", "c")]
+        paths = ("stage1/kernel", "head/aspp/kernel", "head/classifier/kernel")
+        for variable, path in zip(variables, paths, strict=True):
+            variable._path = path
+        twin.build(variables)
+        assert [twin.factor(variable) for variable in variables] == [1.0, 10.0, 2.0]
+        assert AdamW(0.1).get_config()["learning_rate_factors"] is None
+
+    def test_mistakes(self):
+        for factor in (0.0, -1.0, float("nan")):
+            with pytest.raises(ValueError, match="must be positive"):
+                AdamW(0.1, learning_rate_factors={"head": factor})
+        with pytest.raises(ValueError, match="Received: 'heads'; the paths are backbone, head"):
+            AdamW(0.1, learning_rate_factors={"heads": 2.0}).build(self.variables())
+
+    @pytest.mark.parametrize("build", [build_tiny, build_tiny_segmenter, build_tiny_detector])
+    def test_the_head_is_what_the_task_puts_on_the_backbone(self, build):
+        model = build()
+        of_backbone = len(model.backbone.trainable_variables)
+        optimizer = Recipe(head_learning_rate_factor=10.0).optimizer(100, model)
+        optimizer.build(model.trainable_variables)
+        factors = [optimizer.factor(variable) for variable in model.trainable_variables]
+        assert factors.count(1.0) == of_backbone and factors.count(10.0) > 1
+        assert set(factors) == {1.0, 10.0}
+        for variable, factor in zip(model.trainable_variables, factors, strict=True):
+            assert (factor == 1.0) == variable.path.startswith(("stem", "stage"))
+
+    def test_a_run_has_it(self):
+        model = build_tiny_segmenter()
+        compile_for(Segmentation(), model, Recipe(head_learning_rate_factor=7.0), 10)
+        assert model.optimizer.factor(model.head.classifier.kernel) == 7.0
+        assert model.optimizer.factor(model.backbone.trainable_variables[0]) == 1.0
+
+    def test_a_frozen_backbone_leaves_the_head(self):
+        model = build_tiny_segmenter()
+        freeze(model, "backbone")
+        optimizer = LossScaleOptimizer(Recipe(head_learning_rate_factor=3.0).optimizer(100, model))
+        optimizer.build(model.trainable_variables)
+        factors = {optimizer.inner_optimizer.factor(v) for v in model.trainable_variables}
+        assert factors == {3.0}

@@ -17,8 +17,10 @@ import numpy as np
 import tensorflow as tf
 
 from mobilevit_keras.layers.batch_norm import BatchNorm
+from mobilevit_keras.metrics import PixelCrossEntropy
+from mobilevit_keras.models.steps import train_step_on
 from mobilevit_keras.training.distribution import mend_fit
-from mobilevit_keras.training.optimizer import LossScaleOptimizer
+from mobilevit_keras.training.optimizer import AdamW, LossScaleOptimizer
 from tests.training.distributed_run import split_processor
 
 STEPS, BATCH = 4, 8
@@ -38,10 +40,17 @@ def network(*norms_and_dropouts: keras.Layer, dtype: str = "float32") -> keras.M
     return keras.Sequential([keras.Input((6, 6, 3)), *layers])
 
 
-def compiled(strategy, build, optimizer) -> keras.Model:
+class Functional(keras.Model):
+    """Steps as the package's models do: nothing decays where there is no batch."""
+
+    def train_step(self, *arguments):
+        return train_step_on(super().train_step, *arguments)
+
+
+def compiled(strategy, build, optimizer, loss=None) -> keras.Model:
     with contextlib.nullcontext() if strategy is None else strategy.scope():
         model = build()
-        model.compile(optimizer(), keras.losses.SparseCategoricalCrossentropy(True))
+        model.compile(optimizer(), loss or keras.losses.SparseCategoricalCrossentropy(True))
     return model
 
 
@@ -52,7 +61,7 @@ def fit(strategy, model, data) -> keras.Model:
     if strategy is None:
         dataset = dataset.batch(BATCH)
     else:
-        spec = (tf.TensorSpec((None, 6, 6, 3)), tf.TensorSpec((None,), tf.int64))
+        spec = (tf.TensorSpec((None, 6, 6, 3)), tf.TensorSpec((None, *labels.shape[1:]), tf.int64))
         mend_fit(model, strategy, spec)
         halves = dataset.batch(BATCH // strategy.num_replicas_in_sync)
         dataset = strategy.distribute_datasets_from_function(lambda _: halves)
@@ -114,6 +123,36 @@ def overflow(strategy) -> dict[str, list[np.ndarray]]:
         "before": build().weights,
         "found": model.weights,
         "scale": [model.optimizer.dynamic_scale],
+    }
+
+
+def masks(strategy) -> dict[str, list[np.ndarray]]:
+    """Pixels without a class on the first replica, and classes that weigh differently.
+
+    The classifier learns ten times as fast as what comes before it, by AdamW.
+    """
+
+    def build():
+        keras.utils.set_random_seed(0)
+        images = keras.Input((6, 6, 3))
+        x = keras.layers.Conv2D(4, 3, padding="same", name="backbone")(images)
+        return Functional(images, keras.layers.Conv2D(3, 1, name="head")(x))
+
+    def optimizer():
+        # An epsilon beside which gradients are small, so that their size counts.
+        return AdamW(0.05, weight_decay=0.1, epsilon=1.0, learning_rate_factors={"head/": 10.0})
+
+    rng = np.random.default_rng(1)
+    data = []
+    for images, _ in batches():
+        labels = rng.integers(0, 3, (BATCH, 6, 6))
+        labels[: BATCH // 2, 1:] = 255
+        data.append((images, labels))
+    return {
+        name: fit(
+            s, compiled(s, build, optimizer, PixelCrossEntropy((1.0, 0.2, 5.0))), data
+        ).weights
+        for name, s in (("expected", None), ("found", strategy))
     }
 
 

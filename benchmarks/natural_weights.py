@@ -1,0 +1,47 @@
+"""Untrained models whose answers differ as those of trained ones do.
+
+A fresh network lets its signal die on the way: all places of all images look alike but for one part
+in 100,000, and whatever a file did to them would go unnoticed, or an honest rounding would not.
+"""
+
+import keras
+import numpy as np
+
+from mobilevit_keras import MobileViTImageSegmenter
+from mobilevit_keras.export.check_images import generated_images, open_check_images
+from mobilevit_keras.layers import BatchNorm
+from mobilevit_keras.models import Preprocessing
+
+
+def natural_segmenter(variant: str, num_classes: int, size: int = 256) -> MobileViTImageSegmenter:
+    """Returns a segmenter whose norms have the statistics of photographs and varied scales.
+
+    Args:
+        variant: Name in `mobilevit_keras.models.VARIANTS`.
+        num_classes: Number of classes.
+        size: Side of the photographs.
+    """
+    preprocessing = Preprocessing(crop_size=size, resize="stretch")
+    model = MobileViTImageSegmenter.from_variant(variant, num_classes, preprocessing=preprocessing)
+    generator = np.random.default_rng(0)
+    for layer in model._flatten_layers():
+        if isinstance(layer, (BatchNorm, keras.layers.LayerNormalization)):
+            layer.gamma.assign(generator.uniform(0.5, 1.5, layer.gamma.shape))
+            layer.beta.assign(generator.normal(0.0, 0.2, layer.beta.shape))
+    kernel = model.head.classifier.kernel
+    kernel.assign(generator.normal(0.0, 2.0 / kernel.shape[2] ** 0.5, kernel.shape))
+    photographs = open_check_images(None, size, size, preprocessing)
+    set_norms(model, np.concatenate([photographs, generated_images(size, size)]) / 255.0)
+    return model
+
+
+def set_norms(model: keras.Model, images: np.ndarray) -> None:
+    """Gives a model's batch norms the statistics that images in [0, 1] have in them."""
+    norms = [layer for layer in model._flatten_layers() if isinstance(layer, BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    # In training each layer sees its images by the statistics of the batch, and keeps these.
+    model(images, training=True)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
