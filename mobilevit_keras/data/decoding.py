@@ -31,24 +31,22 @@ _PLUGINS = {"HEIF": ("pillow_heif", "pillow-heif", (".heic", ".heif", ".hif"))}
 # Pillow may be built without these.
 _OPTIONAL = (".webp", ".avif", ".avifs", ".jp2", ".tif", ".tiff")
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-# Of fewer than 8,192 rows and columns, which are less than MAX_PIXELS. `\C` is any byte: `.` would
-# be a UTF-8 character, as would be a byte above 0x7f, such as the first one.
-_SMALL_PNG = rb"\CPNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00[\x00-\x1f]\C\x00\x00[\x00-\x1f]\C"
+_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+# By what the JPEG decoder can make a picture smaller.
+_RATIOS = (1, 2, 4, 8)
 
 _ORIENTATION_TAG = 0x0112
 _SHORT = 3
-# EXIF data usually come first. In a JPEG they may also stand behind XMP data, or behind a colour
-# profile or Photoshop's notes that fill the bytes that are searched (so large that they take
-# several segments, or of a length whose high byte says so).
+# What Python looks at: all but JPEG and PNG, whose first bytes are above 0x7f as no other
+# format's is; and what may have EXIF data. They usually come first. In a JPEG they may also stand
+# behind XMP data, or behind a colour profile or Photoshop's notes that fill the bytes that are
+# searched (so large that they take several segments, or of a length whose high byte says so). `\C`
+# is any byte, where `.` would be a UTF-8 character.
 _HEAD = 4096
-_MAY_HAVE_EXIF = (
-    rb"\C*(?:Exif\x00\x00|eXIf|http://ns\.adobe\.com/|ICC_PROFILE\x00\x01[\x02-\x7f]"
-    rb"|[\x0e-\x7f]\C(?:ICC_PROFILE|Photoshop 3\.0)\x00)\C*"
+_MAY_BE_TURNED = (
+    rb"[\x00-\x7f]\C*|\C*(?:Exif\x00\x00|eXIf|http://ns\.adobe\.com/"
+    rb"|ICC_PROFILE\x00\x01[\x02-\x7f]|[\x0e-\x7f]\C(?:ICC_PROFILE|Photoshop 3\.0)\x00)\C*"
 )
-
-# The ways to decode an image.
-_AS_JPEG, _AS_PNG, _OTHERWISE = range(3)
 
 
 @functools.cache
@@ -88,41 +86,44 @@ def missing_reader(extension: str) -> str:
     return "no image"
 
 
-def _way(contents: tf.Tensor, is_jpeg: tf.Tensor) -> tf.Tensor:
-    """Says how an image is decoded: in the graph if its pixels are upright as they are stored.
-
-    Every operation counts here, those of branches that are not taken too. Most images have no EXIF
-    data, which one pattern tells. Walking through the segments and chunks of the others takes
-    Python code, which only one thread runs at a time.
-
-    Args:
-        contents: The bytes of the image.
-        is_jpeg: Whether it is a JPEG that may be decoded as one.
-
-    Returns:
-        Scalar int32, one of the ways above.
-    """
-    is_png = tf.strings.regex_full_match(tf.strings.substr(contents, 0, 24), _SMALL_PNG)
-    head = tf.strings.substr(contents, 0, _HEAD)
-    # In a PNG they may stand behind the pixels.
-    is_long = is_png & (tf.strings.length(contents) > _HEAD)
-    is_upright = tf.cond(
-        tf.strings.regex_full_match(head, _MAY_HAVE_EXIF) | is_long,
-        lambda: tf.ensure_shape(
-            tf.numpy_function(_is_stored_upright, [contents], tf.bool, stateful=False), ()
-        ),
-        lambda: True,
-    )
-    way = tf.where(is_jpeg, _AS_JPEG, tf.where(is_png, _AS_PNG, _OTHERWISE))
-    return tf.where(is_upright, way, _OTHERWISE)
-
-
 def _is_jpeg(contents: tf.Tensor) -> tf.Tensor:
-    return tf.strings.substr(contents, 0, 3) == b"\xff\xd8\xff"
+    return tf.strings.substr(contents, 0, 3) == _JPEG
+
+
+def _is_upright(contents: tf.Tensor, is_jpeg: tf.Tensor) -> tf.Tensor:
+    """Whether it is a JPEG or PNG whose pixels are upright as they are stored.
+
+    Every operation counts here. One pattern tells it of most images; to walk through the segments
+    and chunks of the others takes Python code, which only one thread runs at a time.
+    """
+    head = tf.strings.substr(contents, 0, _HEAD)
+    # In a PNG EXIF data may stand behind the pixels.
+    is_long_png = (tf.strings.length(contents) > _HEAD) & ~is_jpeg
+
+    def look():
+        looked = tf.numpy_function(_is_stored_upright, [contents], tf.bool, stateful=False)
+        looked.set_shape(())
+        return looked
+
+    may_be_turned = tf.strings.regex_full_match(head, _MAY_BE_TURNED) | is_long_png
+    return tf.cond(may_be_turned, look, lambda: True)
 
 
 def _is_stored_upright(contents: bytes | np.ndarray) -> np.bool_:
-    return np.bool_(_orientation(as_bytes(contents)) == 1)
+    contents = as_bytes(contents)
+    if contents.startswith(_PNG):
+        width, height = _size_of_png(contents)
+        if width * height > MAX_PIXELS:
+            # It is refused by who else decodes it.
+            return np.False_
+    elif not contents.startswith(_JPEG):
+        return np.False_
+    return np.bool_(_orientation(contents) == 1)
+
+
+def _size_of_png(contents: bytes) -> tuple[int, int]:
+    """Width and height, which follow the signature and the first chunk's length and name."""
+    return struct.unpack_from(">II", contents, 16)
 
 
 def as_bytes(contents: bytes | np.ndarray) -> bytes:
@@ -199,17 +200,15 @@ def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
 
 def _decode_in_python(contents: bytes | np.ndarray) -> np.ndarray:
     contents = as_bytes(contents)
-    is_jpeg, is_png = contents.startswith(b"\xff\xd8\xff"), contents.startswith(_PNG)
-    if not (is_jpeg or is_png):
+    if not contents.startswith((_JPEG, _PNG)):
         # TensorFlow's BMP decoder leaves palettes out, and its GIF decoder reads every frame.
         return _decode_with_pillow(contents)
     with tf.device("CPU:0"):
-        if is_jpeg:
-            height, width, _ = tf.io.extract_jpeg_shape(contents).numpy().tolist()
+        if contents.startswith(_PNG):
+            width, height = _size_of_png(contents)
         else:
-            # They follow the signature and the first chunk's length and name.
-            width, height = struct.unpack_from(">II", contents, 16)
-        if height * width > MAX_PIXELS:
+            height, width, _ = tf.io.extract_jpeg_shape(contents).numpy().tolist()
+        if width * height > MAX_PIXELS:
             raise ValueError(_too_large(width, height))
         # It reads PNG as well.
         image = tf.io.decode_jpeg(contents, channels=3, dct_method=_DCT).numpy()
@@ -293,9 +292,14 @@ def decode_image(contents: tf.Tensor) -> tf.Tensor:
         with tf.control_dependencies([_within_limit(tf.io.extract_jpeg_shape(contents)[:2])]):
             return tf.io.decode_jpeg(contents, channels=3, dct_method=_DCT)
 
-    ways = [decode_jpeg, lambda: _decode_png(contents), lambda: _decode_otherwise(contents)]
-    image = tf.switch_case(_way(contents, _is_jpeg(contents)), ways)
-    return tf.ensure_shape(image, (None, None, 3))
+    is_jpeg = _is_jpeg(contents)
+    way = tf.where(is_jpeg, 0, 1)
+    image = tf.switch_case(
+        tf.where(_is_upright(contents, is_jpeg), way, 2),
+        [decode_jpeg, lambda: _decode_png(contents), lambda: _decode_otherwise(contents)],
+    )
+    image.set_shape((None, None, 3))
+    return image
 
 
 def _decode_png(contents: tf.Tensor) -> tf.Tensor:
@@ -304,8 +308,7 @@ def _decode_png(contents: tf.Tensor) -> tf.Tensor:
 
 def _decode_otherwise(contents: tf.Tensor) -> tf.Tensor:
     # All cases in one operation.
-    image = tf.numpy_function(_decode_in_python, [contents], tf.uint8, stateful=False)
-    return tf.ensure_shape(image, (None, None, 3))
+    return tf.numpy_function(_decode_in_python, [contents], tf.uint8, stateful=False)
 
 
 def decode_window(
@@ -338,7 +341,10 @@ def decode_window(
     # The fused decoder never reads what lies below its window: a file that does not close with the
     # end-of-image mark takes the slow way, on which a missing part is an error.
     closed = tf.strings.substr(contents, -2, 2) == b"\xff\xd9"
-    way = _way(contents, _is_jpeg(contents) & closed)
+    is_jpeg = _is_jpeg(contents)
+    is_upright = _is_upright(contents, is_jpeg)
+    is_fused = is_jpeg & closed & is_upright
+    is_png = ~is_jpeg & is_upright
 
     def shape_alone():
         return tf.zeros((0, 0, 3), tf.uint8), tf.io.extract_jpeg_shape(contents)
@@ -347,23 +353,28 @@ def decode_window(
         image = decode(contents)
         return image, tf.shape(image)
 
+    # One choice of the window for all ways: what a branch holds that is not taken costs nearly as
+    # much as what is.
     image, shape = tf.switch_case(
-        way, [shape_alone, lambda: whole(_decode_png), lambda: whole(_decode_otherwise)]
+        tf.where(is_fused, 0, tf.where(is_png, 1, 2)),
+        [shape_alone, lambda: whole(_decode_png), lambda: whole(_decode_otherwise)],
     )
+    image.set_shape((None, None, 3))
     chosen = choose(shape[:2])
     window = chosen["window"]
     target = chosen["frame"][2:] if "frame" in chosen else size
+    branch = tf.reduce_sum(tf.cast(tf.reduce_min(window[2:] // target) >= _RATIOS[1:], tf.int32))
+    # Place and size rounded down, so that the window stays inside of the small picture.
+    reduced = window // tf.gather(_RATIOS, branch)
 
     def decode(ratio):
-        # Place and size rounded down, so that the window stays inside of the small picture.
         return tf.image.decode_and_crop_jpeg(
-            contents, window // ratio, channels=3, ratio=ratio, dct_method=_DCT
+            contents, reduced, channels=3, ratio=ratio, dct_method=_DCT
         )
 
-    ratios = (1, 2, 4, 8)
-    branch = tf.reduce_sum(tf.cast(tf.reduce_min(window[2:] // target) >= ratios[1:], tf.int32))
-    decoders = [lambda ratio=ratio: decode(ratio) for ratio in ratios]
     pixels = tf.switch_case(
-        tf.where(way == _AS_JPEG, branch, len(ratios)), [*decoders, lambda: cut(image, window)]
+        tf.where(is_fused, branch, len(_RATIOS)),
+        [*(lambda ratio=ratio: decode(ratio) for ratio in _RATIOS), lambda: cut(image, window)],
     )
-    return tf.ensure_shape(pixels, (None, None, 3)), chosen
+    pixels.set_shape((None, None, 3))
+    return pixels, chosen
