@@ -13,7 +13,6 @@ import tensorflow as tf
 from mobilevit_keras.data.decoding import upright_shape
 from mobilevit_keras.data.source import printable
 from mobilevit_keras.data.sources.listed_objects import ListedObjects
-from mobilevit_keras.data.sources.listing import LeftOut
 from mobilevit_keras.data.sources.objects import Objects, clip
 
 
@@ -93,37 +92,33 @@ class BoxFiles(ListedObjects):
 
 
 class ObjectCollector:
-    """Collects the objects of an image, and keeps account of those that cannot be used.
+    """Collects the objects of an image that can be used.
 
     Args:
-        left_out: The account, of all images.
         shape: Height and width of the image, where they are known.
     """
 
-    def __init__(self, left_out: LeftOut, shape: tuple[int, int] | None):
-        self._left_out = left_out
+    def __init__(self, shape: tuple[int, int] | None):
         self._shape = shape
         self._rows: list[tuple[Sequence[float], int, int]] = []
 
-    def add(
-        self, box: Sequence[float] | None, label: int | None, ignored: int, example: str
-    ) -> None:
-        """Adds an object, or notes why not.
+    def add(self, box: Sequence[float] | None, label: int | None, ignored: int) -> str:
+        """Adds an object, or says why not.
 
         Args:
             box: Left, top, right and bottom in pixels; None where they are no numbers.
             label: Its class; None where it is none.
             ignored: What an evaluation makes of it.
-            example: What a message calls it.
+
+        Returns:
+            Words that follow "boxes"; none where it was added.
         """
         if label is None:
-            self._left_out.note("of no known class", example)
-            return
+            return "of no known class"
         clipped, reason = clip(box, self._shape)
-        if clipped is None:
-            self._left_out.note(reason, example)
-        else:
+        if clipped is not None:
             self._rows.append((clipped, label, ignored))
+        return reason
 
     def objects(self) -> Objects:
         """What was collected."""

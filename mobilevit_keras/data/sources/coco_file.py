@@ -81,14 +81,15 @@ class CocoFile:
         for key, entry in self._images.items():
             path = os.path.join(folder, entry["file_name"])
             shape = _shape(entry) or shape_of(path)
-            collector = ObjectCollector(left_out, shape)
+            collector = ObjectCollector(shape)
             for annotation in annotations[key]:
-                collector.add(
+                reason = collector.add(
                     _corners(annotation.get("bbox")),
                     labels.get(_key(annotation, "category_id")),
                     CROWD if annotation.get("iscrowd") else PLAIN,
-                    f"{entry['file_name']}: {_short(annotation)}",
                 )
+                if reason:
+                    left_out.note(reason, f"{entry['file_name']}: {_short(annotation)}")
             images.append(AnnotatedImage(path, shape, collector.objects()))
         return images
 

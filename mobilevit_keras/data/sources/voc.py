@@ -87,8 +87,10 @@ def _annotated(
 ) -> AnnotatedImage:
     """An image with those of its objects that can be used."""
     shape = annotation.shape or shape_of(path)
-    collector = ObjectCollector(lost, shape)
+    collector = ObjectCollector(shape)
     for each in annotation.objects:
         ignored = DIFFICULT if each.is_difficult else PLAIN
-        collector.add(each.box, labels.get(each.name), ignored, f"{name}: {each.text}")
+        reason = collector.add(each.box, labels.get(each.name), ignored)
+        if reason:
+            lost.note(reason, f"{name}: {each.text}")
     return AnnotatedImage(path, shape, collector.objects(), annotation.fault)

@@ -110,6 +110,10 @@ def test_crowds_are_for_evaluation_alone(coco, fields):
 LAYOUTS = {
     "coco": ({}, {"instances_train2017": "train2017", "instances_val2017": "val2017"}),
     "images": ({}, {"instances_train": "images/train", "instances_val": "images/val"}),
+    "other names": (
+        {},
+        {"annotations/train2017": "train", "annotations/val2017": "images/validation"},
+    ),
     "one folder": ({}, {"annotations/train": "images", "annotations/validation": "images"}),
     "beside": ({}, {"train/_annotations.coco": "train", "valid/_annotations.coco": "valid"}),
     "test": ({}, {"annotations/train": "train", "annotations/test": "test"}),

@@ -68,6 +68,8 @@ def test_scenes_are_the_same_each_time_they_are_drawn(few):
     again = examples("train", ("mask",))
     assert [each["image"] for each in first] == [each["image"] for each in again]
     assert [each["mask"] for each in first] == [each["mask"] for each in again]
+    # The other split is drawn by other numbers, not only of other scans: from the first one on.
+    assert (scenes._drawn("train").sizes[0] != scenes._drawn("validation").sizes[0]).any()
     assert len({each["image"] for each in [*first, *examples("validation", ("mask",))]}) == 32
 
 
@@ -85,6 +87,8 @@ def plain_scene(seed, scans, digits):
 def test_a_digit_lies_where_its_mask_says(monkeypatch):
     """On an even background, what differs from it is the digit and its shadow."""
     monkeypatch.setattr(scene_drawing, "_PART_WHITE", 0.0)
+    # At the edge of two colours there may be none.
+    monkeypatch.setattr(scene_drawing, "_MOST_DIGITS", 1)
     scans, digits = np.zeros((1, 8, 8)), np.array([7])
     scans[0, 1:7, 2:6] = 1.0
     for seed in range(6):
@@ -95,7 +99,22 @@ def test_a_digit_lies_where_its_mask_says(monkeypatch):
         colour = np.ptp(scene.image.astype(int), axis=-1)
         assert colour[~is_digit].mean() < 3
         assert colour[is_digit].mean() > 60
+        # What is less than half covered belongs to the background.
+        assert colour[is_digit].min() > 0.4 * np.median(colour[is_digit])
+        assert colour[~is_digit].max() < 0.8 * np.median(colour[is_digit])
         assert (scene.labels == 7).all()
+
+
+def test_labels_are_of_the_scans(monkeypatch):
+    monkeypatch.setattr(scene_drawing, "_MOST_DIGITS", 1)
+    scans = np.zeros((2, 8, 8))
+    scans[0, 1:7, 1:7] = scans[1, 1:7, 3:5] = 1.0
+    seen = set()
+    for seed in range(12):
+        scene = plain_scene(seed, scans, np.array([3, 5]))
+        ((left, top, right, bottom),) = scene.boxes
+        seen.add((int(scene.labels[0]), bool(right - left > 0.8 * (bottom - top))))
+    assert seen == {(3, True), (5, False)}
 
 
 def test_later_digits_lie_over_earlier_ones():

@@ -21,11 +21,10 @@ def xml(*objects, size=(36, 24), name="x.jpg"):
         sides = zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)
         inner = "".join(f"<{side}>{value}</{side}>" for side, value in sides)
         text += (
-            f"<object><name>{kind}</name><difficult>{difficult}</difficult>"
-            f"<bndbox>{inner}</bndbox>"
             # A part has a box too, which is not the object's.
-            "<part><name>head</name><bndbox><xmin>2</xmin><ymin>2</ymin><xmax>3</xmax>"
-            "<ymax>3</ymax></bndbox></part></object>"
+            "<object><part><name>head</name><bndbox><xmin>2</xmin><ymin>2</ymin><xmax>3</xmax>"
+            f"<ymax>3</ymax></bndbox></part><name>{kind}</name>"
+            f"<difficult>{difficult}</difficult><bndbox>{inner}</bndbox></object>"
         )
     return text + "</annotation>"
 
@@ -49,7 +48,7 @@ def voc(tmp_path):
     for number in range(9):
         write_image(root / "JPEGImages" / f"{number}.jpg", number)
         more = [("cat", 10, 5, 20, 12.5, int(k > 0)) for k in range(number % 3)]
-        annotate(root, number, xml(("dog", 1, 1, 36, 24, 0), *more))
+        annotate(root, number, xml(("dog", 1, 1, 36 - number, 24, 0), *more))
     write_list(root, "train", range(6))
     write_list(root, "val", range(6, 9))
     return root
@@ -75,7 +74,7 @@ def test_boxes_begin_at_the_edge_of_their_first_pixel(voc):
     assert list(validation) == list("678")
     assert train["0"] == {"boxes": [[0, 0, 36, 24]], "labels": [1]}
     assert train["2"] == {
-        "boxes": [[0, 0, 36, 24], [9, 4, 20, 12.5], [9, 4, 20, 12.5]],
+        "boxes": [[0, 0, 34, 24], [9, 4, 20, 12.5], [9, 4, 20, 12.5]],
         "labels": [1, 0, 0],
     }
     targets, skipped = read(source)
