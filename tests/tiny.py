@@ -83,8 +83,8 @@ def coloured_images(count, height, width=None, seed=0):
     return np.ascontiguousarray(images, np.float32)
 
 
-def patched_images(count, height, width=None, seed=0):
-    """Images of 4 x 4 patches, each of its own colour under some noise, and their masks.
+def patched_images(count, height, width=None, seed=0, side=4):
+    """Images of side x side patches, each of its own colour under some noise, and their masks.
 
     Returns:
         Images `(count, height, width, 3)`, whole numbers of 0..255; masks `(count, height, width)`,
@@ -92,8 +92,8 @@ def patched_images(count, height, width=None, seed=0):
     """
     width = width or height
     generator = np.random.default_rng(seed)
-    patches = generator.uniform(0.0, 1.0, (count, 4, 4, 3))
-    rows, columns = np.arange(height) * 4 // height, np.arange(width) * 4 // width
+    patches = generator.uniform(0.0, 1.0, (count, side, side, 3))
+    rows, columns = np.arange(height) * side // height, np.arange(width) * side // width
     noise = generator.uniform(0.0, 1.0, (count, height, width, 3))
     images = np.rint(255.0 * (0.9 * patches[:, rows][:, :, columns] + 0.1 * noise))
     masks = patches.argmax(-1)[:, rows][:, :, columns].astype(np.uint8)

@@ -65,7 +65,11 @@ def describe(
         "variant": model.variant,
         "precision": precision,
         "size": list(size),
-        "preprocessing": dataclasses.asdict(model.preprocessing.at_size(size)),
+        "preprocessing": {
+            # As JSON has it: a file gives back what the report says.
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in dataclasses.asdict(model.preprocessing.at_size(size)).items()
+        },
         "input": {"name": INPUT_NAME, "dtype": input_type, "range": [0, 255]},
         "outputs": [_described(out, answers[out.name].shape[1:]) for out in outputs],
         "class_names": list(labels[0]) if labels else None,

@@ -51,14 +51,14 @@ def test_dropout_falls_on_single_values(rng):
     assert not dropped.all((1, 2)).any()
 
 
+@pytest.fixture(scope="module")
+def twin():
+    """A calibrated model: before there is a range, answers are not numbers."""
+    images = np.random.default_rng(0).random((8, 64, 96, 3), "float32")
+    return quantize_aware(build_tiny_segmenter(), images)
+
+
 class TestQuantized:
-    """Before there is a range answers are not numbers, so it goes through a calibrated model."""
-
-    @pytest.fixture(scope="class")
-    def twin(self):
-        images = np.random.default_rng(0).random((8, 64, 96, 3), "float32")
-        return quantize_aware(build_tiny_segmenter(), images)
-
     @pytest.fixture
     def inputs(self, rng, twin):
         """A map on the grid that the backbone ends in."""

@@ -129,25 +129,28 @@ def test_predict_answers_for_the_files_that_it_can_read(run_folder, convert, tmp
     assert convert("predict", run_folder / "model.keras", *good)[0] == 0
 
 
-class TestSegmenter:
-    @pytest.fixture(scope="class")
-    def folder(self, tmp_path_factory):
-        """A run's folder with a segmenter and samples."""
-        folder = tmp_path_factory.mktemp("segmenter")
-        load_tiny_segmenter(
-            class_names=("red", "green", "blue"),
-            preprocessing={"resize": "stretch", "crop_size": 64},
-        ).save(folder / "model.keras")
-        (folder / "samples").mkdir()
-        for index, image in enumerate(patched_images(4, 90, 120)[0]):
-            Image.fromarray(image.astype(np.uint8)).save(folder / f"samples/{index}.png")
-        return folder
+@pytest.fixture(scope="module")
+def segmenter_folder(tmp_path_factory):
+    """A run's folder with a segmenter and samples."""
+    folder = tmp_path_factory.mktemp("segmenter")
+    load_tiny_segmenter(
+        class_names=("red", "green", "blue"),
+        preprocessing={"resize": "stretch", "crop_size": 64},
+    ).save(folder / "model.keras")
+    (folder / "samples").mkdir()
+    for index, image in enumerate(patched_images(4, 90, 120)[0]):
+        Image.fromarray(image.astype(np.uint8)).save(folder / f"samples/{index}.png")
+    return folder
 
-    def test_export_and_benchmark(self, folder, convert, tmp_path):
-        model = folder / "model.keras"
+
+class TestSegmenter:
+    def test_export_and_benchmark(self, segmenter_folder, convert, tmp_path):
+        model = segmenter_folder / "model.keras"
         for precision in ("float32", "int8"):
             arguments = ["--precision", precision]
-            arguments += ["--calibration", folder / "samples"] if precision == "int8" else []
+            arguments += (
+                ["--calibration", segmenter_folder / "samples"] if precision == "int8" else []
+            )
             status, printed, errors = convert(
                 "tflite", model, tmp_path / f"{precision}.tflite", *arguments
             )
@@ -159,10 +162,16 @@ class TestSegmenter:
         assert status == 0, errors
         assert "64x64" in printed and "50.0%" in printed
 
-    def test_predict_prints_shares_and_writes_pictures(self, folder, convert, tmp_path):
+    def test_predict_prints_shares_and_writes_pictures(self, segmenter_folder, convert, tmp_path):
         (tmp_path / "bad.jpg").write_text("dear reader")
-        good = [folder / "samples/0.png", folder / "samples/1.png"]
-        arguments = ("predict", folder / "model.keras", good[0], tmp_path / "bad.jpg", good[1])
+        good = [segmenter_folder / "samples/0.png", segmenter_folder / "samples/1.png"]
+        arguments = (
+            "predict",
+            segmenter_folder / "model.keras",
+            good[0],
+            tmp_path / "bad.jpg",
+            good[1],
+        )
         status, printed, errors = convert(*arguments, "--output", tmp_path / "out")
         assert status == 2 and "1 of 3 files could not be read" in errors
         lines = printed.splitlines()
@@ -175,18 +184,23 @@ class TestSegmenter:
             assert f": {first} {counts.max() / (90 * 120):.1%}" in line
         assert len(list((tmp_path / "out").iterdir())) == 4
         # Without a folder nothing is written.
-        status, printed, _ = convert("predict", folder / "model.keras", good[0], "--top", "1")
+        status, printed, _ = convert(
+            "predict", segmenter_folder / "model.keras", good[0], "--top", "1"
+        )
         assert status == 0 and "," not in printed
-        assert len(list(folder.iterdir())) == 2
+        assert len(list(segmenter_folder.iterdir())) == 2
 
-    def test_predict_mistakes(self, folder, run_folder, convert, tmp_path):
-        image = folder / "samples/0.png"
+    def test_predict_mistakes(self, segmenter_folder, run_folder, convert, tmp_path):
+        image = segmenter_folder / "samples/0.png"
         (tmp_path / "file").touch()
         for arguments, part in (
             ((run_folder / "model.keras", image, "--output", tmp_path), "a segmenter's pictures"),
-            ((folder / "model.keras", image, "--top", "0"), "`top` must be positive"),
-            ((folder / "model.keras", image, "--batch-size", "0"), "`batch_size` must be"),
-            ((folder / "model.keras", image, "--output", tmp_path / "file"), "file"),
+            ((segmenter_folder / "model.keras", image, "--top", "0"), "`top` must be positive"),
+            (
+                (segmenter_folder / "model.keras", image, "--batch-size", "0"),
+                "`batch_size` must be",
+            ),
+            ((segmenter_folder / "model.keras", image, "--output", tmp_path / "file"), "file"),
         ):
             status, _, errors = convert("predict", *arguments)
             assert status == 2

@@ -167,26 +167,28 @@ def test_scoring_training_images_is_said(folder, tmp_path, capsys):
     assert printed.out.splitlines()[1].split()[1] == "2"
 
 
+@pytest.fixture(scope="module")
+def model():
+    return load_tiny_segmenter(
+        class_names=("red", "green", "blue"),
+        preprocessing={"resize": "stretch", "crop_size": (64, 96)},
+    )
+
+
+@pytest.fixture(scope="module")
+def streets(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("segmenter")
+    images, _ = patched_images(4, 64, 96)
+    export_tflite(model, folder / "streets.tflite", (64, 96), images=images)
+    (pixels,), _ = patched_images(1, 180, 131, seed=1)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels.astype(np.uint8)).save(folder / "a.png")
+    Image.fromarray(pixels.astype(np.uint8)).save(folder / "turned.jpg", exif=exif, quality=95)
+    return folder
+
+
 class TestSegmenter:
-    @pytest.fixture(scope="class")
-    def model(self):
-        return load_tiny_segmenter(
-            class_names=("red", "green", "blue"),
-            preprocessing={"resize": "stretch", "crop_size": (64, 96)},
-        )
-
-    @pytest.fixture(scope="class")
-    def streets(self, model, tmp_path_factory):
-        folder = tmp_path_factory.mktemp("segmenter")
-        images, _ = patched_images(4, 64, 96)
-        export_tflite(model, folder / "streets.tflite", (64, 96), images=images)
-        (pixels,), _ = patched_images(1, 180, 131, seed=1)
-        exif = Image.Exif()
-        exif[0x0112] = 6
-        Image.fromarray(pixels.astype(np.uint8)).save(folder / "a.png")
-        Image.fromarray(pixels.astype(np.uint8)).save(folder / "turned.jpg", exif=exif, quality=95)
-        return folder
-
     def test_masks_are_those_of_the_package(self, model, streets, tmp_path, capsys):
         images = [streets / "a.png", streets / "turned.jpg"]
         arguments = [str(streets / "streets.tflite"), *map(str, images)]

@@ -90,9 +90,9 @@ def test_another_class_counts_where_the_lead_is_clear():
     generator = np.random.default_rng(0)
     expected = generator.normal(size=(8, 12, 12, 10)).astype("f4")
     expected[..., 3] += 3.0
-    expected[:, ::2, :, 4] = expected[:, ::2, :, 3] - 0.01
+    expected[:, :6, :, 4] = expected[:, :6, :, 3] - 0.01
     tied = expected.copy()
-    tied[:, ::2, :, 4] += 0.02
+    tied[:, :6, :, 4] += 0.02
     comparison = PixelComparison(expected, tied)
     assert comparison.pixel_agreement < 0.8
     assert comparison.problem("tflite", "int8") is None
