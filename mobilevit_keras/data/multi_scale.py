@@ -76,7 +76,8 @@ class MultiScaleDataset(EpochAdapter):
         one_hot: Whether labels come as float32 `(B, K)` and not as int64 `(B,)`; those that are
             mixed always do.
         num_replicas: Replicas that share each batch; batch sizes are multiples of it.
-        prepare: Graph code from (images, y) to (images, y), the last stage.
+        prepare: Graph code from (images, y) to (images, y), the last stage; may be set until the
+            first batch is asked for.
 
     Attributes:
         next_epoch: The epoch that the next iterator plays.
