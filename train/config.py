@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from mobilevit_keras.paper import CROP_AREA, MINIMUM_SIZE, SHORT_SIDE, SIZES
+from mobilevit_keras.paper import CROP_AREA, MINIMUM_SIZE, SHORT_SIDE, SIZES, ZOOM_OUT
 from mobilevit_keras.source_kinds import BOXES, DATA_HELP, LABEL, MASK, data_help, kind_of
 from mobilevit_keras.training.recipe import Recipe
 
@@ -429,7 +429,7 @@ class DetectionConfig(DenseConfig):
     """What a training of an object detector depends on beside that; the paper's optimisation."""
 
     FIELDS = BOXES
-    BATCHES = (*DenseConfig.BATCHES, "crop", "short_side")
+    BATCHES = (*DenseConfig.BATCHES, "crop", "short_side", "zoom_out")
 
     task: str = dataclasses.field(default="detection", kw_only=True)
     data: str = option(
@@ -456,6 +456,12 @@ class DetectionConfig(DenseConfig):
     short_side: tuple[float, float] = option(
         SHORT_SIDE,
         "Of crop short_side: the image's shorter side over that of the window",
+        "augmentation",
+    )
+    zoom_out: float = option(
+        ZOOM_OUT,
+        "Of crop sample: half of the images first become a part of a black one of up to so many "
+        "times their sides",
         "augmentation",
     )
 
