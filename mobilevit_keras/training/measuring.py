@@ -15,15 +15,15 @@ class MeasureValidation(keras.callbacks.Callback):
     over the validation images.
 
     Args:
-        task: The task.
+        task: The task; its options for evaluation are those that the model says.
         model: The model.
         validation: The validation images as `fit` has them.
     """
 
     def __init__(self, task: Task, model: keras.Model, validation: EvaluationDataset) -> None:
         super().__init__()
-        self.task = task
-        self.measured = model
+        # With the model's options, as whoever opens its file will have it.
+        self.task = task = type(task).of_model(model)
         source = validation.source
         self.dataset = EvaluationDataset(
             source,
