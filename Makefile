@@ -5,15 +5,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8000
 SERVE ?= 1
-# What `make demo` shows: classification or segmentation.
+# What `make demo` shows: classification, segmentation or detection.
 TASK ?= classification
 DATA_classification := digits
+RECIPE_classification := digits
 SIZE_classification := 48
 DATA_segmentation := scenes
+RECIPE_segmentation := scenes
 SIZE_segmentation := 128
+DATA_detection := scenes
+RECIPE_detection := scenes_detection
+SIZE_detection := 160
 DATA := $(DATA_$(TASK))
+RECIPE := $(RECIPE_$(TASK))
 SIZE := $(SIZE_$(TASK))
-RUN ?= runs/$(DATA)
+RUN ?= runs/$(RECIPE)
 # The tested set of packages, whole. `make CONSTRAINTS= …` installs what setup.cfg allows instead.
 CONSTRAINTS ?= constraints.txt
 WEB := convert/web
@@ -51,10 +57,10 @@ $(WEB)/dist/index.html: $(WEB)/node_modules/.package-lock.json \
 
 .PHONY: need_task
 need_task:
-	@test -n "$(DATA)" || { echo "TASK is classification or segmentation, not $(TASK)"; exit 2; }
+	@test -n "$(DATA)" || { echo "TASK is classification, segmentation or detection, not $(TASK)"; exit 2; }
 
 demo: need_task setup
-	$(BIN)/python -m train $(TASK) --recipe $(DATA) --output $(RUN) --overwrite
+	$(BIN)/python -m train $(TASK) --recipe $(RECIPE) --output $(RUN) --overwrite
 	$(BIN)/python -m convert tflite $(RUN)/model.keras $(RUN)/model.tflite --size $(SIZE)
 	$(BIN)/python -m convert tfjs $(RUN)/model.keras $(RUN)/tfjs --size $(SIZE)
 	$(BIN)/python -m convert summary $(RUN) --data $(DATA)

@@ -16,6 +16,9 @@ SHORT_SIDE = (0.5, 2.0)
 """Smallest and largest short side that segmentation resizes an image to, in parts of its crop: in
 the authors' recipe 256 to 1024 of 512."""
 
+ZOOM_OUT = 4.0
+"""How many times its sides an image is laid into at most before detection takes its part; SSD's."""
+
 NUM_LAYERS = (2, 4, 3)
 """Transformer layers of the blocks in stages 3 to 5; table 4."""
 

@@ -65,6 +65,8 @@ def open_run(config: Config) -> Run:
         if config.quantize != "none":
             model = quantized(config, source, teacher)
         freeze(model, config.freeze)
+    # Only now, though mistakes in the batches are told of before a model is built.
+    train.prepare = validation.prepare = task.prepare(model)
     return Run(
         task,
         model,

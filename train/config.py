@@ -10,8 +10,8 @@ from pathlib import Path
 
 import yaml
 
-from mobilevit_keras.paper import CROP_AREA, MINIMUM_SIZE, SHORT_SIDE, SIZES
-from mobilevit_keras.source_kinds import DATA_HELP, LABEL, MASK, data_help, kind_of
+from mobilevit_keras.paper import CROP_AREA, MINIMUM_SIZE, SHORT_SIDE, SIZES, ZOOM_OUT
+from mobilevit_keras.source_kinds import BOXES, DATA_HELP, LABEL, MASK, data_help, kind_of
 from mobilevit_keras.training.recipe import Recipe
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -325,12 +325,41 @@ class ClassificationConfig(Config):
 
 
 @dataclasses.dataclass(frozen=True)
-class SegmentationConfig(Config):
+class DenseConfig(Config):
+    """What a training on the whole of each image depends on beside that."""
+
+    evaluation_size: tuple[int, ...] | None = option(
+        None,
+        "What the whole image is stretched to: a side, or height and width; base_size by default",
+        "evaluation",
+    )
+    evaluation_batch_size: int = option(16, "Images at once", "evaluation")
+
+    def defaults(self) -> dict:
+        return {**super().defaults(), "evaluation_size": (self.base_size,)}
+
+    def _check_together(self) -> None:
+        super()._check_together()
+        if len(self.evaluation_size) > 2 or min(self.evaluation_size, default=0) < MINIMUM_SIZE:
+            raise ValueError(
+                f"`evaluation_size` must be one or two numbers of at least {MINIMUM_SIZE}. "
+                f"Received: {list(self.evaluation_size)}."
+            )
+
+    def preprocessing(self):
+        from mobilevit_keras.models import Preprocessing
+
+        size = self.evaluation_size
+        return Preprocessing(crop_size=size if len(size) == 2 else size[0], resize="stretch")
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentationConfig(DenseConfig):
     """What a training of an image segmenter depends on beside that; the paper's optimisation."""
 
     FIELDS = MASK
-    MODEL = (*Config.MODEL, "output_stride", "aspp_dropout", "classifier_dropout")
-    BATCHES = (*Config.BATCHES, "crop", "short_side")
+    MODEL = (*DenseConfig.MODEL, "output_stride", "aspp_dropout", "classifier_dropout")
+    BATCHES = (*DenseConfig.BATCHES, "crop", "short_side")
 
     task: str = dataclasses.field(default="segmentation", kw_only=True)
     data: str = option(
@@ -385,30 +414,6 @@ class SegmentationConfig(Config):
         "optimisation",
     )
 
-    evaluation_size: tuple[int, ...] | None = option(
-        None,
-        "What the whole image is stretched to: a side, or height and width; base_size by default",
-        "evaluation",
-    )
-    evaluation_batch_size: int = option(16, "Images at once", "evaluation")
-
-    def defaults(self) -> dict:
-        return {**super().defaults(), "evaluation_size": (self.base_size,)}
-
-    def _check_together(self) -> None:
-        super()._check_together()
-        if len(self.evaluation_size) > 2 or min(self.evaluation_size, default=0) < MINIMUM_SIZE:
-            raise ValueError(
-                f"`evaluation_size` must be one or two numbers of at least {MINIMUM_SIZE}. "
-                f"Received: {list(self.evaluation_size)}."
-            )
-
-    def preprocessing(self):
-        from mobilevit_keras.models import Preprocessing
-
-        size = self.evaluation_size
-        return Preprocessing(crop_size=size if len(size) == 2 else size[0], resize="stretch")
-
     def open_task(self, source=None):
         from mobilevit_keras.data import balanced_class_weights
         from mobilevit_keras.tasks import Segmentation
@@ -419,8 +424,63 @@ class SegmentationConfig(Config):
         return Segmentation(balanced_class_weights(source, power, self.verbose))
 
 
+@dataclasses.dataclass(frozen=True)
+class DetectionConfig(DenseConfig):
+    """What a training of an object detector depends on beside that; the paper's optimisation."""
+
+    FIELDS = BOXES
+    BATCHES = (*DenseConfig.BATCHES, "crop", "short_side", "zoom_out")
+
+    task: str = dataclasses.field(default="detection", kw_only=True)
+    data: str = option(
+        "", f"Images with boxes: {data_help(BOXES)}", "what to train on, and where to"
+    )
+
+    sizes: tuple[int, ...] = option(
+        (256, 288, 320, 352, 384), "Image sizes in pixels to draw from", "sizes and batches"
+    )
+    base_size: int = option(
+        320, "The size at which a batch holds batch_size images", "sizes and batches"
+    )
+    batch_size: int = option(32, "Images of an update at the base size", "sizes and batches")
+
+    augmentation: str = option(
+        "photometric", "none, basic (crop and flip) or photometric (colours too)", "augmentation"
+    )
+    crop: str = option(
+        "sample",
+        "sample (a part of the image around a box, or the image made smaller), short_side (the "
+        "image at a random size, a square window of it) or random_resized",
+        "augmentation",
+    )
+    short_side: tuple[float, float] = option(
+        SHORT_SIDE,
+        "Of crop short_side: the image's shorter side over that of the window",
+        "augmentation",
+    )
+    zoom_out: float = option(
+        ZOOM_OUT,
+        "Of crop sample: half of the images first become a part of a black one of up to so many "
+        "times their sides",
+        "augmentation",
+    )
+
+    epochs: int = option(200, "Passes over the training images", "optimisation")
+    initial_learning_rate: float = option(0.00009, "At the first update", "optimisation")
+    peak_learning_rate: float = option(0.0009, "After the warm-up", "optimisation")
+    final_learning_rate: float = option(0.000001, "At the last update", "optimisation")
+    warmup_steps: int = option(
+        500, "Updates of the warm-up; at most a tenth of the whole training", "optimisation"
+    )
+
+    def open_task(self, source=None):
+        from mobilevit_keras.tasks import Detection
+
+        return Detection()
+
+
 CONFIGS: dict[str, type[Config]] = {
-    config.task: config for config in (ClassificationConfig, SegmentationConfig)
+    config.task: config for config in (ClassificationConfig, SegmentationConfig, DetectionConfig)
 }
 """The configuration of each task's training."""
 

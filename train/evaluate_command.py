@@ -5,15 +5,18 @@
   python -m train evaluate --model runs/photos/model.keras --data folder:photos --sizes 192 256 320
   python -m train evaluate --model runs/digits/model.keras --data digits --confusion matrix.png
   python -m train evaluate --model runs/streets/model.keras --data masks:streets --sheet sheet.png
+  python -m train evaluate --model runs/cells/model.tflite --data voc:cells --curves curves.png
 
-Prints one JSON line: the task's figures (top1, top5; mean_iou, pixel_accuracy and class_iou, that
-of each class, at the full size of the images), images, milliseconds_per_image. Images are resized
-and cropped, or stretched, as the model file says. With several --sizes (of a .keras file) it prints
-a line for each and, at the end, a table of accuracy by input size; what has a figure for each class
-is a table too.
+Prints one JSON line: the task's figures, images, milliseconds_per_image. Figures are top1 and top5;
+mean_iou, pixel_accuracy and class_iou, that of each class, at the full size of the images; or map,
+map50 and map75, COCO's mean average precision over IoUs of 0.5 to 0.95, at 0.5 and at 0.75, with
+those of each size and class. Images are resized and cropped, or stretched, as the model file says.
+With several --sizes (of a .keras file) it prints a line for each and, at the end, a table of
+accuracy by input size; what has a figure for each class is a table too.
 """
 
 import argparse
+import dataclasses
 import json
 import sys
 
@@ -40,14 +43,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--confusion",
+        "--curves",
+        dest="picture",
         metavar="PNG",
-        help="draw which classes are taken for which, at the last of the sizes",
+        help="draw which classes are taken for which or, of a detector, precision over recall, at "
+        "the last of the sizes",
     )
     parser.add_argument(
         "--sheet",
         metavar="PNG",
         help="draw some images with what is true of them and what the model answers, at the last "
         "of the sizes",
+    )
+    parser.add_argument(
+        "--suppression",
+        metavar="RULE",
+        help="of a detector, how boxes that lie on each other go: paper, in each class by itself "
+        "above an IoU of 0.5 (the default); or mediapipe, whatever their classes above 0.3, as "
+        "users of its detector get them",
     )
     parser.add_argument(
         "--batch-size", type=int, metavar="N", help="(default: 64; of masks and boxes 16)"
@@ -63,6 +76,8 @@ def main(options: argparse.Namespace) -> int:
     from mobilevit_keras.evaluation import draw_examples, evaluate, open_predictor
 
     predictors = [open_predictor(options.model, size) for size in options.sizes or [None]]
+    if options.suppression:
+        predictors = [_with_suppression(each, options.suppression) for each in predictors]
     task = predictors[0].task
     source = open_source(options.data, fields=task.fields or None)
     if options.sheet:
@@ -82,12 +97,25 @@ def main(options: argparse.Namespace) -> int:
         if skipped.count:
             print(skipped, file=sys.stderr)
         rows.append((size_text(predictor.size), evaluation))
-    if options.confusion:
-        task.draw(evaluation.meter, source.class_names, options.confusion)
+    if options.picture:
+        task.draw(evaluation.meter, source.class_names, options.picture)
     if len(rows) > 1:
         _print_sizes(rows)
     _print_details(rows)
     return 0
+
+
+def _with_suppression(predictor, rule: str):
+    """The predictor, whose boxes go by another rule."""
+    from mobilevit_keras.tasks import Detection
+
+    task = predictor.task
+    if not isinstance(task, Detection):
+        raise ValueError(
+            f"`--suppression` is for detectors. Received: {predictor.path}, which is for "
+            f"{task.name}."
+        )
+    return dataclasses.replace(predictor, task=Detection(rule, *task.scales))
 
 
 def _print_sizes(rows) -> None:

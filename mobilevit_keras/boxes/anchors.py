@@ -9,6 +9,12 @@ ASPECT_RATIOS = ((2, 3), (2, 3), (2, 3), (2, 3), (2, 3), (2,))
 """For each of SSDLite's six maps, how much longer than high its oblong anchors are, or higher."""
 
 
+STRIDES = (16, 32, 64, 128, 256)
+"""Pixels of the image for each cell of SSDLite's maps; after them comes one of a single cell."""
+
+MIN_SCALE, MAX_SCALE = 0.1, 1.05
+
+
 def num_anchors(aspect_ratios: Sequence[Sequence[float]] = ASPECT_RATIOS) -> tuple[int, ...]:
     """Anchors in a cell of each map: two squares, and for each ratio a broad and a high one."""
     return tuple(2 + 2 * len(ratios) for ratios in aspect_ratios)
@@ -28,8 +34,8 @@ def _shapes(scales: np.ndarray, level: int, ratios: Sequence[float]) -> np.ndarr
 
 def ssd_anchors(
     map_sizes: Sequence[tuple],
-    min_scale: float = 0.1,
-    max_scale: float = 1.05,
+    min_scale: float = MIN_SCALE,
+    max_scale: float = MAX_SCALE,
     aspect_ratios: Sequence[Sequence[float]] = ASPECT_RATIOS,
 ):
     """Returns the anchors of all maps, map after map, cell after cell in row-major order.
@@ -70,9 +76,24 @@ def ssd_anchors(
             for side in (height, width)
         )
         # -> (H, W, A, 4)
-        grid = (height, width, len(shapes))
+        grid = (height, width, shapes.shape[0])
         columns = (x[None, :, None], y[:, None, None], shapes[None, None, :, 0], shapes[..., 1])
         anchors = ops.stack([ops.broadcast_to(column, grid) for column in columns], axis=-1)
         # -> (H * W * A, 4)
         levels.append(ops.reshape(anchors, (-1, 4)))
     return ops.concatenate(levels, axis=0)
+
+
+def image_anchors(height, width, min_scale: float = MIN_SCALE, max_scale: float = MAX_SCALE):
+    """Returns SSDLite's anchors of an image, see `ssd_anchors`.
+
+    Args:
+        height, width: The image's, in pixels; integers or scalar integer tensors.
+        min_scale, max_scale: See `ssd_anchors`.
+
+    Example:
+    >>> image_anchors(320, 320).shape
+    TensorShape([3232, 4])
+    """
+    sizes = [(-(-height // stride), -(-width // stride)) for stride in STRIDES]
+    return ssd_anchors([*sizes, (1, 1)], min_scale, max_scale)

@@ -5,6 +5,9 @@ import numpy as np
 MAXIMUM = 200
 """The most boxes that stay: of each class or, where all classes are taken together, of all."""
 
+RULES = {"paper": {}, "mediapipe": {"per_class": False, "iou_threshold": 0.3}}
+"""What `suppress` is given for the rules of the paper and for those of MediaPipe's detector."""
+
 
 def suppress(
     boxes,

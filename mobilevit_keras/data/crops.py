@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import tensorflow as tf
 
-from mobilevit_keras.paper import CROP_AREA, SHORT_SIDE
+from mobilevit_keras.paper import CROP_AREA, SHORT_SIDE, ZOOM_OUT
 
 CROP_ASPECT = (3 / 4, 4 / 3)
 ATTEMPTS = 10  # tries of RandomResizedCrop before it settles for a centred crop
@@ -23,8 +23,7 @@ _SAMPLE_SIDE = (0.3, 1.0)
 _SAMPLE_ASPECT = (0.5, 2.0)
 _SAMPLE_OVERLAPS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 _SAMPLE_TRIES = 40
-# Half of the images first become a part of a black one of up to this many times their sides.
-_ZOOM_OUT = 4.0
+# Half of the images first become a part of a black one.
 _ZOOM_OUT_SHARE = 0.5
 
 Drawn = Mapping[str, tf.Tensor]
@@ -130,6 +129,7 @@ class ShortSideCrop(Crop):
         return framed(tf.concat([place * scale, size * scale], 0), shape, size)
 
 
+@dataclasses.dataclass(frozen=True)
 class SampleCrop(Crop):
     """SSD's: a part of the image in which enough of some box lies, stretched to the step's size.
 
@@ -137,16 +137,20 @@ class SampleCrop(Crop):
     place, size and aspect the first one is taken that holds a box's centre and covers as much of
     it, in intersection over union, as was drawn for this image; where there is none, the whole.
 
+    Args:
+        zoom_out: Largest side of the black image, in sides of the image; 1 is none.
+
     Reference: [SSD](https://arxiv.org/abs/1512.02325), section 2.2.
     """
 
+    zoom_out: float = ZOOM_OUT
     num_draws: ClassVar[int] = 3 + 4 * _SAMPLE_TRIES
     needs: ClassVar[tuple[str, ...]] = ("boxes", "labels")
 
     def choose(self, shape, size, drawn, record):
         shape, size = tf.cast(shape, tf.float32), tf.cast(size, tf.float32)
         zoom, ratio, overlap = (drawn["random"][index] for index in range(3))
-        ratio = tf.where(zoom < _ZOOM_OUT_SHARE, 1.0 + (_ZOOM_OUT - 1.0) * ratio, 1.0)
+        ratio = tf.where(zoom < _ZOOM_OUT_SHARE, 1.0 + (self.zoom_out - 1.0) * ratio, 1.0)
         canvas = ratio * shape
         whole = tf.concat([drawn["position"] * (shape - canvas), canvas], 0)
         index = tf.cast(overlap * len(_SAMPLE_OVERLAPS), tf.int32)
@@ -171,6 +175,7 @@ def make_crop(
     name: str,
     crop_area: tuple[float, float] = CROP_AREA,
     short_side: tuple[float, float] = SHORT_SIDE,
+    zoom_out: float = ZOOM_OUT,
 ) -> Crop:
     """Returns the crop called `name`, with those of the options that it has.
 
@@ -187,16 +192,19 @@ def make_crop(
         raise ValueError(
             f"`short_side` must be two rising positive numbers. Received: {short_side}."
         )
+    if not 1.0 <= zoom_out < math.inf:
+        raise ValueError(f"`zoom_out` must be at least 1. Received: {zoom_out}.")
     options = {
         "random_resized": ("crop_area", tuple(crop_area), CROP_AREA),
         "short_side": ("short_side", tuple(short_side), SHORT_SIDE),
+        "sample": ("zoom_out", zoom_out, ZOOM_OUT),
     }
     for owner, (option, value, default) in options.items():
         if owner != name and value != default:
             raise ValueError(
                 f"`{option}` goes with `crop={owner!r}`. Received: crop={name!r}, {option}={value}."
             )
-    return CROPS[name](options[name][1]) if name in options else CROPS[name]()
+    return CROPS[name](options[name][1])
 
 
 def framed(window: tf.Tensor, shape: tf.Tensor, size: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -60,7 +60,8 @@ class EvaluationDataset(EpochAdapter):
         whole_targets: Whether targets stay as they lie in the upright image, and are not taken
             along with the pixels. Then y is always a dict, and has `shape`, int32 `(B, 2)`, the
             images' heights and widths; masks are filled up with 255 to the largest of the batch.
-        prepare: Graph code from (images, y) to (images, y), the last stage.
+        prepare: Graph code from (images, y) to (images, y), the last stage; may be set until the
+            first batch is asked for.
         skipped: Where unreadable images are counted, if not in a new `SkippedImages`.
 
     Attributes:

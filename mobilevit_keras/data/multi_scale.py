@@ -27,7 +27,7 @@ from mobilevit_keras.data.targets import (
     whole_fields,
 )
 from mobilevit_keras.data.threads import num_cores, untuned
-from mobilevit_keras.paper import BASE_SIZE, CROP_AREA, SHORT_SIDE, SIZES
+from mobilevit_keras.paper import BASE_SIZE, CROP_AREA, SHORT_SIDE, SIZES, ZOOM_OUT
 
 AUGMENTATIONS = ("none", "basic", "photometric", "advanced")
 _Augmenter = AdvancedAugmentation | PhotometricAugmentation
@@ -69,6 +69,7 @@ class MultiScaleDataset(EpochAdapter):
         crop_area: Smallest and largest part of an image's area that a random resized crop covers.
         short_side: Smallest and largest short side of the scaled image, in parts of the step's
             size.
+        zoom_out: How many times its sides an image is laid into, at most, before a sample is taken.
         horizontal_flip: Whether half of the images are mirrored (wrong for digits and text).
         policy: How strong the advanced augmentation is.
         seed: Seed of sizes, order and augmentation.
@@ -76,7 +77,8 @@ class MultiScaleDataset(EpochAdapter):
         one_hot: Whether labels come as float32 `(B, K)` and not as int64 `(B,)`; those that are
             mixed always do.
         num_replicas: Replicas that share each batch; batch sizes are multiples of it.
-        prepare: Graph code from (images, y) to (images, y), the last stage.
+        prepare: Graph code from (images, y) to (images, y), the last stage; may be set until the
+            first batch is asked for.
 
     Attributes:
         next_epoch: The epoch that the next iterator plays.
@@ -102,6 +104,7 @@ class MultiScaleDataset(EpochAdapter):
         crop: str = "random_resized",
         crop_area: tuple[float, float] = CROP_AREA,
         short_side: tuple[float, float] = SHORT_SIDE,
+        zoom_out: float = ZOOM_OUT,
         horizontal_flip: bool = True,
         policy: AdvancedPolicy | None = None,
         seed: int = 0,
@@ -111,7 +114,7 @@ class MultiScaleDataset(EpochAdapter):
         prepare: Callable[[tf.Tensor, Any], tuple[tf.Tensor, Any]] | None = None,
     ):
         _check(source, augmentation, policy)
-        self.crop = make_crop(crop, crop_area, short_side)
+        self.crop = make_crop(crop, crop_area, short_side, zoom_out)
         missing = [name for name in self.crop.needs if name not in source.fields]
         if missing:
             raise ValueError(

@@ -1,5 +1,6 @@
 """Losses and metrics that Keras lacks."""
 
+from mobilevit_keras.metrics.average_precision import AveragePrecision
 from mobilevit_keras.metrics.classification import CrossEntropy, TopAccuracy
 from mobilevit_keras.metrics.confusion import confusion_matrix, intersection_over_union
 from mobilevit_keras.metrics.detection import MultiBoxLoss
@@ -13,6 +14,7 @@ from mobilevit_keras.metrics.segmentation import (
 
 __all__ = [
     "IGNORED",
+    "AveragePrecision",
     "CrossEntropy",
     "MeanIoU",
     "MultiBoxLoss",

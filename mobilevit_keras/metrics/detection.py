@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from mobilevit_keras.metrics.replicas import mean_over_replicas
+
 
 @keras.saving.register_keras_serializable("mobilevit_keras")
 class MultiBoxLoss(keras.losses.Loss):
@@ -10,7 +12,7 @@ class MultiBoxLoss(keras.losses.Loss):
 
     The sum of smooth L1 over anchors that answer for a box, plus the sum of cross-entropy over
     these and, of each image, the surest mistakes among the rest; divided by the batch's number of
-    anchors that answer for a box, or by 1 where there is none.
+    anchors that answer for a box; 0 where there is none.
 
     Outputs: {"boxes": `(B, A, 4)` encoded, "logits": `(B, A, K + 1)`, background first}.
     Targets, by the names of the outputs that they are for, as Keras wants them: {"boxes":
@@ -46,8 +48,8 @@ class MultiBoxLoss(keras.losses.Loss):
         smooth = ops.where(distance < 1.0, 0.5 * ops.square(distance), distance - 0.5)
         localisation = ops.sum(ops.where(answers[..., None], smooth, 0.0))
 
-        number = ops.sum(ops.cast(answers, "float32"))
-        return (localisation + classification) / ops.maximum(number, 1.0)
+        number = mean_over_replicas(ops.sum(ops.cast(answers, "float32")))
+        return ops.divide_no_nan(localisation + classification, number)
 
     def _hard(self, losses, answers):
         """Of each image, the anchors of background that are least like it. `(B, A)`, booleans."""

@@ -8,9 +8,9 @@ from keras import ops
 from mobilevit_keras.boxes import (
     decode_boxes,
     encode_boxes,
+    image_anchors,
     match_anchors,
     num_anchors,
-    ssd_anchors,
     suppress,
     to_pixels,
 )
@@ -23,8 +23,7 @@ from mobilevit_keras.models.vision_task import VisionTask
 
 COCO_CLASSES = 80
 
-# Maps at these strides, and one of a single cell: the backbone's last two, then the extra ones.
-_STRIDES = (16, 32, 64, 128, 256)
+# After the backbone's last two maps, by their strides.
 _EXTRA_FILTERS = {64: 256, 128: 128, 256: 128}
 _GLOBAL_FILTERS = 64
 _HEAD_FILTERS = (512, 256, 256, 128, 128, None)
@@ -164,8 +163,7 @@ class MobileViTObjectDetector(VisionTask):
         Args:
             height, width: The image's, in pixels; integers or scalar integer tensors.
         """
-        sizes = [(-(-height // stride), -(-width // stride)) for stride in _STRIDES]
-        return ssd_anchors([*sizes, (1, 1)], self.min_scale, self.max_scale)
+        return image_anchors(height, width, self.min_scale, self.max_scale)
 
     def targets(self, bounding_boxes: dict, height: int, width: int, iou_threshold: float = 0.5):
         """What the loss compares the outputs with; works in graphs, on sizes that only the run has.

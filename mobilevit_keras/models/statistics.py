@@ -8,6 +8,7 @@ import keras
 
 from mobilevit_keras.models.image_classifier import MobileViTImageClassifier
 from mobilevit_keras.models.image_segmenter import MobileViTImageSegmenter
+from mobilevit_keras.models.object_detector import MobileViTObjectDetector
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,11 +34,13 @@ class Published:
 
     Attributes:
         size: Side of the image that multiply-adds and accuracy hold for, in pixels.
-        parameters: Trainable parameters with 1000 classes, of a segmenter with 21.
+        parameters: Trainable parameters with 1000 classes, of a segmenter with 21, of a detector
+            with 80 and background.
         multiply_adds: For one image.
         attention_multiply_adds: Of these, the attention products.
         top1: ImageNet accuracy in percent.
         mean_iou: Of a segmenter on PASCAL VOC's validation images, in percent.
+        map: Of a detector on COCO's validation images, in percent.
     """
 
     size: int
@@ -46,6 +49,12 @@ class Published:
     attention_multiply_adds: int | None
     top1: float | None
     mean_iou: float | None = None
+    map: float | None = None
+
+    @property
+    def accuracy(self) -> float | None:
+        """The figure of the model's task."""
+        return self.top1 or self.mean_iou or self.map
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +91,11 @@ def _segmenter(variant: str, parameters: int, mean_iou: float) -> DescribedModel
     return DescribedModel(variant, {}, published, MobileViTImageSegmenter)
 
 
+def _detector(variant: str, parameters: int, mean_precision: float) -> DescribedModel:
+    published = Published(320, parameters, None, None, None, map=mean_precision)
+    return DescribedModel(variant, {}, published, MobileViTObjectDetector)
+
+
 # arXiv 2110.02178, tables 1 to 4 and 8; the split of its multiply-adds was counted on the authors'
 # code. MobileNetV2: arXiv 1801.04381, table 4.
 DESCRIBED_MODELS = {
@@ -103,6 +117,9 @@ DESCRIBED_MODELS = {
     "mobilevit_xxs segmenter": _segmenter("mobilevit_xxs", 1_854_853, 73.6),
     "mobilevit_xs segmenter": _segmenter("mobilevit_xs", 2_944_069, 77.1),
     "mobilevit_s segmenter": _segmenter("mobilevit_s", 6_357_941, 79.1),
+    "mobilevit_xxs detector": _detector("mobilevit_xxs", 1_755_050, 19.9),
+    "mobilevit_xs detector": _detector("mobilevit_xs", 2_742_042, 24.8),
+    "mobilevit_s detector": _detector("mobilevit_s", 5_738_826, 27.7),
     "mobilenet_v2": DescribedModel(None, {}, Published(224, 3_400_000, 300_000_000, 0, 72.0)),
 }
 """Rows of the table that `python -m train describe` prints."""

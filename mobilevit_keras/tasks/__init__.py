@@ -6,6 +6,7 @@ Others' own tasks join by `register`; training, evaluation and export then work 
 import keras
 
 from mobilevit_keras.tasks.classification import Classification
+from mobilevit_keras.tasks.detection import Detection
 from mobilevit_keras.tasks.errors import CheckError
 from mobilevit_keras.tasks.segmentation import Segmentation
 from mobilevit_keras.tasks.task import Comparison, FileOutput, Meter, Outputs, Task
@@ -36,14 +37,14 @@ def get_task(name: str) -> Task:
 
 
 def task_of(model: keras.Model) -> Task:
-    """Returns the task that a model is for, with its default options.
+    """Returns the task that a model is for, with the model's options.
 
     Raises:
         ValueError: If it is for none of the table.
     """
     for task in TASKS.values():
         if isinstance(model, task.model_class):
-            return task()
+            return task.of_model(model)
     raise ValueError(
         f"A model must be of one of the tasks {', '.join(TASKS)}. "
         f"Received: {type(model).__module__}.{type(model).__name__}."
@@ -52,12 +53,14 @@ def task_of(model: keras.Model) -> Task:
 
 register(Classification)
 register(Segmentation)
+register(Detection)
 
 __all__ = [
     "TASKS",
     "CheckError",
     "Classification",
     "Comparison",
+    "Detection",
     "FileOutput",
     "Meter",
     "Outputs",

@@ -7,8 +7,14 @@ import numpy as np
 
 from mobilevit_keras.data.preview import font_for
 from mobilevit_keras.files import atomic_path
+from mobilevit_keras.metrics.average_precision import (
+    IOU_THRESHOLDS,
+    RECALLS,
+    AveragePrecision,
+)
 
 _MOST_NAMED_CLASSES = 40
+_MOST_CURVES = 20
 
 # Of the sheets of pictures, in pixels.
 _MARGIN = 8
@@ -91,6 +97,63 @@ def _draw_bars(axes, name: str, values: np.ndarray, is_small: bool) -> None:
     for index, value in enumerate(values) if is_small else ():
         text = "–" if np.isnan(value) else f"{100 * value:.1f}%"
         axes.text(0.03, index, text, va="center")
+
+
+def plot_precisions(
+    precision: AveragePrecision, class_names: Sequence[str], picture: str | Path, title: str
+) -> None:
+    """Draws precision over recall: of every class at an IoU of 0.5, and the mean at several.
+
+    Args:
+        precision: What was measured.
+        class_names: Name of each class.
+        picture: The PNG file to write.
+        title: What stands above it.
+
+    Raises:
+        OSError: If the picture cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    # Of boxes of any size: (T, R, K)
+    precisions = precision.precisions()[..., 0]
+    figure = Figure(figsize=(11.0, 4.8), layout="constrained")
+    of_classes, of_overlaps = figure.subplots(1, 2, sharey=True)
+    is_there = ~np.isnan(precisions[0]).all(axis=0)
+    are_named = is_there.sum() <= _MOST_CURVES
+    for label in np.flatnonzero(is_there):
+        values = precisions[0, :, label]
+        name = f"{class_names[label]} {values.mean():.1%}"
+        of_classes.plot(RECALLS, values, label=name if are_named else None, linewidth=1.2)
+    for threshold in (0.5, 0.75, 0.9):
+        if is_there.any():
+            values = precisions[IOU_THRESHOLDS.index(threshold)][:, is_there].mean(axis=1)
+            name = f"IoU {threshold:g}: {values.mean():.1%}"
+            of_overlaps.plot(RECALLS, values, label=name, linewidth=1.5)
+    of_classes.set(title="Each class, at an IoU of 0.5", ylabel="Precision")
+    of_overlaps.set(title="Mean over the classes")
+    for axes in (of_classes, of_overlaps):
+        axes.set(xlabel="Recall", xlim=(0.0, 1.0), ylim=(0.0, 1.02))
+        axes.grid(alpha=0.3)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False, loc="lower left", fontsize="small")
+    figure.suptitle(title)
+    with atomic_path(picture) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def panel_of(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """What a network saw of an image, stretched back to its aspect, no larger than a panel.
+
+    Args:
+        image: uint8 `(h, w, 3)`.
+        height, width: The original's, in pixels.
+    """
+    from PIL import Image
+
+    scale = min(1.0, _PANEL / width, _PANEL / height)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
 
 
 def draw_sheet(

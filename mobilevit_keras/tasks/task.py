@@ -90,6 +90,8 @@ class Task(abc.ABC):
         curves: Title and metric of the pictures beside the loss's.
         whole_targets: Whether a meter takes targets as they lie in the original images, see
             `EvaluationDataset`.
+        measured: Whether `monitor` is none of `metrics` but a figure of a meter, which a training
+            then asks after every epoch.
     """
 
     name: ClassVar[str]
@@ -98,14 +100,20 @@ class Task(abc.ABC):
     monitor: ClassVar[str]
     curves: ClassVar[tuple[tuple[str, str], ...]]
     whole_targets: ClassVar[bool] = False
+    measured: ClassVar[bool] = False
+
+    @classmethod
+    def of_model(cls, model: VisionTask) -> "Task":
+        """The task with those of its options that a model says, and its defaults of the others."""
+        return cls()
 
     # Training
 
-    def prepare(self, source) -> Callable | None:
+    def prepare(self, model: VisionTask) -> Callable | None:
         """Graph code from a batch of (images, targets) to what `fit` takes; None changes nothing.
 
         Args:
-            source: Where the images come from.
+            model: The model to train.
         """
         return None
 
@@ -115,7 +123,10 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def metrics(self, model: VisionTask) -> list[keras.Metric]:
-        """What training and validation tell of each epoch of a model; `monitor` is among it."""
+        """What training and validation tell of each epoch of a model.
+
+        `monitor` is among it where the task is not `measured`.
+        """
 
     def distance(self, teacher, outputs, temperature: float = 1.0):
         """How far a model's outputs lie from its teacher's, as a loss, for distillation.

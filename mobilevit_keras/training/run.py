@@ -30,6 +30,7 @@ from mobilevit_keras.training.distribution import (
     lost_workers,
     mend_fit,
 )
+from mobilevit_keras.training.measuring import MeasureValidation
 from mobilevit_keras.training.model_file import ModelWriter, SaveBest, SaveModel
 from mobilevit_keras.training.optimizer import LossScaleOptimizer
 from mobilevit_keras.training.plots import plot_curves
@@ -137,6 +138,7 @@ class Run:
         with contextlib.nullcontext() if strategy is None else strategy.scope():
             compile_for(task, model, recipe, self.total_steps, teacher)
         self._writer = ModelWriter(model)
+        self._measured = MeasureValidation(task, model, validation) if task.measured else None
 
     def fit(self) -> VisionTask:
         """Trains and fills the folder; returns the model with the averaged weights.
@@ -223,6 +225,7 @@ class Run:
             *([] if self.average is None else [self.average]),
             LogsOfEarlierSteps(checkpoints),
             ImagesPerSecond(self.train.steps),
+            *([] if self._measured is None else [self._measured]),
             *written,
             *([EpochProgress(self.train.num_steps)] if self.verbose else []),
             *self._freeze_ranges(checkpoints),
@@ -268,12 +271,8 @@ class Run:
         averaged = history.history.get(f"val_{self.task.monitor}")
         if self.average is None or not averaged:
             return
-        validation = self.validation
-        if self.strategy is not None:
-            validation = validation.distributed(self.strategy)
         with self._averages(False):
-            logs = self.model.evaluate(validation, verbose=0, return_dict=True)
-        trained, averaged = logs[self.task.monitor], averaged[-1]
+            trained, averaged = self._figures()[self.task.monitor], averaged[-1]
         # Two standard errors of the difference of two shares of so many images; no more of figures
         # such as the mean IoU, which each image has a part of.
         noise = trained * (1 - trained) + averaged * (1 - averaged)
@@ -285,6 +284,15 @@ class Run:
                 "average reaches too far back. Train longer, or with a smaller --ema-decay "
                 f"(it is {self.recipe.ema_decay})."
             )
+
+    def _figures(self) -> dict[str, float]:
+        """What validation says of the model as it is now."""
+        if self._measured is not None:
+            return self._measured.measure()
+        validation = self.validation
+        if self.strategy is not None:
+            validation = validation.distributed(self.strategy)
+        return self.model.evaluate(validation, verbose=0, return_dict=True)
 
     def _save(self) -> None:
         if self.model.form == "quantized":

@@ -87,7 +87,7 @@ class MeanColour(Task):
     monitor = "closeness"
     curves = (("Closeness", "closeness"),)
 
-    def prepare(self, source):
+    def prepare(self, model):
         def mean(images, targets):
             return images, keras.ops.mean(images, axis=(1, 2))
 

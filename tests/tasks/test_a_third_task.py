@@ -40,9 +40,9 @@ def run(source, tmp_path_factory):
         task,
         model,
         mv.data.MultiScaleDataset(
-            source, sizes=(32, 40), base_size=32, batch_size=8, prepare=task.prepare(source)
+            source, sizes=(32, 40), base_size=32, batch_size=8, prepare=task.prepare(model)
         ),
-        mv.data.EvaluationDataset(source, crop_size=32, prepare=task.prepare(source)),
+        mv.data.EvaluationDataset(source, crop_size=32, prepare=task.prepare(model)),
         mv.training.Recipe(epochs=6, peak_learning_rate=0.01, ema_decay=0.9),
         folder,
         verbose=0,
