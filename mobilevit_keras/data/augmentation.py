@@ -79,13 +79,15 @@ class PhotometricAugmentation:
 
     def __init__(self):
         layers = keras.layers
+        # What the layers of saturation and hue draw is done by TensorFlow's own operations: they
+        # need no picture of hues in between, and take less than half of the time.
         built = [
-            layers.RandomBrightness(_BRIGHTNESS, _PIXELS, dtype="float32"),
-            layers.RandomContrast(_CONTRAST, _PIXELS, dtype="float32"),
-            layers.RandomSaturation(_SATURATION, _PIXELS, dtype="float32"),
-            layers.RandomHue(_HUE, _PIXELS, dtype="float32"),
+            (_apply, layers.RandomBrightness(_BRIGHTNESS, _PIXELS, dtype="float32")),
+            (_apply, layers.RandomContrast(_CONTRAST, _PIXELS, dtype="float32")),
+            (_saturate, layers.RandomSaturation(_SATURATION, _PIXELS, dtype="float32")),
+            (_turn_hue, layers.RandomHue(_HUE, _PIXELS, dtype="float32")),
         ]
-        self._operations = [functools.partial(_apply, _prepared(layer)) for layer in built]
+        self._operations = [functools.partial(apply, _prepared(layer)) for apply, layer in built]
 
     def image(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Changes one image's colours.
@@ -244,6 +246,18 @@ def _prepared(layer: keras.Layer) -> keras.Layer:
 def _apply(layer: keras.Layer, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     drawn = layer.get_random_transformation(images, training=True, seed=_Seeds(seed))
     return layer.transform_images(images, drawn, training=True)
+
+
+def _saturate(layer: keras.Layer, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """What the layer would do with one image in the batch."""
+    drawn = layer.get_random_transformation(images, training=True, seed=_Seeds(seed))
+    return tf.raw_ops.AdjustSaturation(images=images, scale=drawn["factor"][0])
+
+
+def _turn_hue(layer: keras.Layer, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """What the layer would do with one image in the batch."""
+    drawn = layer.get_random_transformation(images, training=True, seed=_Seeds(seed))
+    return tf.raw_ops.AdjustHue(images=images, delta=drawn["factor"][0])
 
 
 def _solarize(magnitude: float, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

@@ -34,7 +34,7 @@ class Crop(abc.ABC):
 
     Attributes:
         num_draws: Uniform numbers that an image needs beside those for the place.
-        needs: Fields that a source's records must have.
+        needs: Fields that a source must have.
     """
 
     num_draws: ClassVar[int] = 0
@@ -58,7 +58,7 @@ class Crop(abc.ABC):
         shape: tf.Tensor,
         size: tuple[tf.Tensor, tf.Tensor],
         drawn: Drawn,
-        record: Mapping[str, tf.Tensor],
+        targets: Mapping[str, tf.Tensor],
     ) -> dict[str, tf.Tensor]:
         """Chooses an image's window.
 
@@ -66,7 +66,7 @@ class Crop(abc.ABC):
             shape: Height and width of the upright image, int32.
             size: Height and width of the step's images.
             drawn: The image's rows of what `draw` returned.
-            record: The image's record.
+            targets: Those of the image's targets that lie in it, as they lie in the upright one.
 
         Returns:
             `window`, and `frame` where the crop may reach beyond the image, both int32; see
@@ -80,7 +80,7 @@ class CentreCrop(Crop):
     def draw(self, position, random):
         return {}
 
-    def choose(self, shape, size, drawn, record):
+    def choose(self, shape, size, drawn, targets):
         return {"window": centre_window(shape, *size)}
 
 
@@ -99,7 +99,7 @@ class RandomResizedCrop(Crop):
         tries = tf.reshape(random, (-1, ATTEMPTS, 2))
         return {"fractions": crop_fractions(tries, self.area), "position": position}
 
-    def choose(self, shape, size, drawn, record):
+    def choose(self, shape, size, drawn, targets):
         return {"window": random_window(shape, drawn["fractions"], drawn["position"])}
 
 
@@ -116,7 +116,7 @@ class ShortSideCrop(Crop):
     short_side: tuple[float, float] = SHORT_SIDE
     num_draws: ClassVar[int] = 1
 
-    def choose(self, shape, size, drawn, record):
+    def choose(self, shape, size, drawn, targets):
         least, most = self.short_side
         shape, size = tf.cast(shape, tf.float32), tf.cast(size, tf.float32)
         side = (least + (most - least) * drawn["random"][0]) * tf.reduce_min(size)
@@ -147,7 +147,7 @@ class SampleCrop(Crop):
     num_draws: ClassVar[int] = 3 + 4 * _SAMPLE_TRIES
     needs: ClassVar[tuple[str, ...]] = ("boxes", "labels")
 
-    def choose(self, shape, size, drawn, record):
+    def choose(self, shape, size, drawn, targets):
         shape, size = tf.cast(shape, tf.float32), tf.cast(size, tf.float32)
         zoom, ratio, overlap = (drawn["random"][index] for index in range(3))
         ratio = tf.where(zoom < _ZOOM_OUT_SHARE, 1.0 + (self.zoom_out - 1.0) * ratio, 1.0)
@@ -157,7 +157,7 @@ class SampleCrop(Crop):
         overlap = tf.gather(tf.constant(_SAMPLE_OVERLAPS), index)
         # (4 tries) -> (tries, 4)
         windows = _parts(whole, tf.reshape(drawn["random"][3:], (_SAMPLE_TRIES, 4)))
-        fits = _holds_a_box(windows, record["boxes"], record["labels"] >= 0, overlap)
+        fits = _holds_a_box(windows, targets["boxes"], targets["labels"] >= 0, overlap)
         aspect = windows[:, 3] / windows[:, 2]
         fits &= (aspect >= _SAMPLE_ASPECT[0]) & (aspect <= _SAMPLE_ASPECT[1]) & (overlap < 1.0)
         found = tf.gather(windows, tf.argmax(fits))

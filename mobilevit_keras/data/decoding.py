@@ -14,6 +14,7 @@ import io
 import struct
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -337,9 +338,9 @@ def _decode_otherwise(contents: tf.Tensor) -> tf.Tensor:
 
 def decode_window(
     contents: tf.Tensor,
-    choose: Callable[[tf.Tensor], dict[str, tf.Tensor]],
+    choose: Callable[[tf.Tensor], dict[str, Any]],
     size: tf.Tensor,
-) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+) -> tuple[tf.Tensor, dict[str, Any]]:
     """Decodes a window of an image that is going to be resized.
 
     Upright JPEGs are decoded by the fused operation, which skips the lines and columns outside of

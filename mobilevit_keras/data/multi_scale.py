@@ -19,13 +19,7 @@ from mobilevit_keras.data.geometry import Geometry
 from mobilevit_keras.data.scales import Schedule, Steps
 from mobilevit_keras.data.skipped import SkippedImages, clear_errors
 from mobilevit_keras.data.source import Source
-from mobilevit_keras.data.targets import (
-    as_y,
-    decode_targets,
-    kinds_in_image,
-    move_targets,
-    whole_fields,
-)
+from mobilevit_keras.data.targets import as_y, decode_targets, move_targets, whole_fields
 from mobilevit_keras.data.threads import num_cores, untuned
 from mobilevit_keras.paper import BASE_SIZE, CROP_AREA, SHORT_SIDE, SIZES, ZOOM_OUT
 
@@ -345,18 +339,18 @@ class MultiScaleDataset(EpochAdapter):
     def _decode_step(self, step, images, augmenter) -> tf.data.Dataset:
         """Decodes a step's images in parallel; those that cannot be read are left out."""
         size = (step["height"], step["width"])
-        has_targets = bool(kinds_in_image(self.source.fields))
 
         def decode(image):
             record = image["record"]
 
             def choose(shape):
-                chosen = self.crop.choose(shape, size, image["drawn"], record)
-                return {**chosen, "shape": shape} if has_targets else chosen
+                targets = decode_targets(self.source, record, shape)
+                window = self.crop.choose(shape, size, image["drawn"], targets)
+                return {**window, "targets": targets}
 
             contents = self.source.load(record["image"])
             cut_out, chosen = decode_window(contents, choose, tf.cast(tf.stack(size), tf.int32))
-            targets = decode_targets(self.source, record, chosen.pop("shape", None))
+            targets = chosen.pop("targets")
             geometry = Geometry(size=size, flip=image["flip"], **chosen)
             pixels, moved = geometry.resize(cut_out), move_targets(targets, geometry)
             if augmenter is None:

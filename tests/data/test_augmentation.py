@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mobilevit_keras.data import augmentation as augmentation_module
 from mobilevit_keras.data.augmentation import (
     AdvancedAugmentation,
     AdvancedPolicy,
@@ -151,6 +152,14 @@ def test_each_photometric_change_goes_as_far_as_ssds(which):
     assert least - 0.01 * room < found.min() < least + 0.1 * room
     assert most - 0.1 * room < found.max() < most + 0.01 * room
     assert abs((np.abs(found - found.mean().round(1)) < 1e-3 * room).mean() - 0.5) < 0.1
+
+
+def test_saturation_and_hue_are_what_the_layers_would_do():
+    images = tf.constant(smooth_image(0, 40, 56)[None] / 255, tf.float32)
+    for operation in PhotometricAugmentation()._operations:
+        for number in range(5):
+            wanted = augmentation_module._apply(operation.args[0], images, seed(number, 3))
+            np.testing.assert_allclose(operation(images, seed(number, 3)), wanted, atol=1e-5)
 
 
 def test_what_lies_around_an_image_stays_black():
