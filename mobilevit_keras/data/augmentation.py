@@ -17,8 +17,9 @@ _PIXELS = (0.0, 1.0)
 
 
 # As strong as SSD's: brightness by 32 / 255, contrast and saturation by a half to three halves, hue
-# by 18 degrees. Keras's saturation f multiplies by f / (1 - f), its hue f turns by up to f / 2.
-_BRIGHTNESS, _CONTRAST, _SATURATION, _HUE = 0.125, 0.5, (1 / 3, 0.6), 0.1
+# by 18 degrees. Keras's contrast of a single number only rises, its saturation f multiplies by
+# f / (1 - f), and its hue f turns by up to f / 2.
+_BRIGHTNESS, _CONTRAST, _SATURATION, _HUE = 32 / 255, (0.5, 0.5), (1 / 3, 0.6), 0.1
 _PHOTOMETRIC_CHANCE = 0.5
 
 

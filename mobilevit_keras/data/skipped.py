@@ -53,9 +53,11 @@ class SkippedImages:
                 self._named[name] = source
 
     def stop(self, message: str) -> None:
-        """Raises a ValueError and remembers it for `clear_errors`."""
-        self.failure = ValueError(message)
-        raise self.failure
+        """Raises a ValueError; the first one is remembered for `clear_errors`."""
+        failure = ValueError(message)
+        # Stages that read ahead go on, and may meet another image before they end.
+        self.failure = self.failure or failure
+        raise failure
 
     def __str__(self) -> str:
         if not self._seen:

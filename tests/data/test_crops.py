@@ -104,7 +104,7 @@ def assert_frames_hold_windows(windows, frames, shape, size):
 @pytest.mark.parametrize("shape", [(360, 480), (500, 100), (7, 9), (1, 300)])
 def test_the_short_side_becomes_what_was_drawn(shape):
     size = (64, 64)
-    windows, frames = chosen(ShortSideCrop((0.5, 2.0)), shape, size, 2000)
+    windows, frames = chosen(ShortSideCrop((0.5, 2.0)), shape, size, 6000)
     assert_frames_hold_windows(windows, frames, shape, size)
     short = int(np.argmin(shape))
     # Smaller than the step's size in a third of the cases, then all of it is seen, as large as was
@@ -160,9 +160,10 @@ def test_samples_hold_the_centre_of_a_box():
     assert_frames_hold_windows(windows, frames, shape, size)
     start, end = windows[:, :2], windows[:, :2] + windows[:, 2:]
     assert np.all((start <= [80, 100]) & (end >= [80, 100]))
-    # A seventh is no crop and half of that not laid into a larger picture; others are rare.
+    # No crop, of the half that is not laid into a larger picture: a seventh, and where no part
+    # overlaps enough.
     whole = np.all(windows == [0, 0, 160, 200], 1) & np.all(frames == [0, 0, 64, 64], 1)
-    assert 1 / 14 - 0.02 < whole.mean() < 1 / 14 + 0.06
+    assert 1 / 14 < whole.mean() < 0.25
     # Half are laid into one, and parts of these may miss all of the black.
     assert 0.25 < np.mean(np.any(frames[:, 2:] < 64, 1)) < 0.5
 
@@ -173,10 +174,10 @@ def test_samples_overlap_as_much_as_was_drawn(least, monkeypatch):
     monkeypatch.setattr(crops, "_ZOOM_OUT_SHARE", 0.0)
     record = {**BOX, "boxes": tf.constant([[20.0, 10.0, 190.0, 150.0], [0.0, 0.0, 9.0, 9.0]])}
     windows, frames = chosen(SampleCrop(), (160, 200), (64, 64), 1000, record)
-    # But for whole pixels.
-    assert overlaps(windows, record["boxes"][0].numpy()).min() > least - 0.02
     partial = np.any(windows != [0, 0, 160, 200], 1)
     assert partial.mean() > 0.1
+    # But for whole pixels.
+    assert overlaps(windows[partial], record["boxes"][0].numpy()).min() > least - 0.02
     aspect = windows[partial, 3] / windows[partial, 2]
     assert 0.48 < aspect.min() and aspect.max() < 2.05
     assert np.all(windows[partial, 2:] >= [0.3 * 160 - 1, 0.3 * 200 - 1])
