@@ -20,8 +20,8 @@ from mobilevit_keras.data import Schedule, open_source
 from mobilevit_keras.evaluation import evaluate, open_predictor
 from train.config import SIZES_AND_BATCHES, SegmentationConfig
 
-SIZES = (192, 224, 256, 288, 320)
-BASE = 256
+SIZES = (160, 192, 224, 256)
+BASE = 192
 SAMPLERS = ("multi_scale_variable_batch", "fixed")
 
 
@@ -34,16 +34,19 @@ def config_of(options: argparse.Namespace, sampler: str, epochs: int) -> Segment
         sizes=(BASE,) if sampler == "fixed" else SIZES,
         base_size=BASE,
         batch_size=8,
-        short_side=(0.75, 2.0),
+        # Street scenes of 360 pixels, near their own size and enlarged.
+        short_side=(1.2, 2.4),
         epochs=epochs,
-        initial_learning_rate=0.0002,
-        peak_learning_rate=0.002,
+        initial_learning_rate=0.0001,
+        peak_learning_rate=0.0007,
         final_learning_rate=0.00001,
         warmup_steps=300,
+        # Nothing has learned yet, the backbone as little as the head.
         head_learning_rate_factor=1.0,
+        clip_norm=1.0,
         ema_decay=0.995,
-        evaluation_size=options.evaluate[-1],
-        checkpoint_every=100,
+        evaluation_size=(288, 384),
+        checkpoint_every=500,
         seed=options.seed,
         verbose=2,
     )
@@ -91,15 +94,15 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--data", required=True, help="a data source with masks")
     parser.add_argument("--output", type=Path, default=Path("runs/segmentation"))
     parser.add_argument("--variant", default="mobilevit_xxs")
-    parser.add_argument("--epochs", type=int, default=150, help="of the multi-scale training")
+    parser.add_argument("--epochs", type=int, default=105, help="of the multi-scale training")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--evaluate",
         type=parse_size,
         nargs="+",
         metavar="SIDE|HxW",
-        default=[(192, 256), (288, 384), (360, 480)],
-        help="sizes to evaluate at; validation while training takes the last",
+        default=[(192, 256), (288, 384), (384, 512)],
+        help="sizes to evaluate at",
     )
     options = parser.parse_args(arguments)
     rows = {sampler: measure(options, sampler) for sampler in SAMPLERS}

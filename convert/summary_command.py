@@ -43,8 +43,8 @@ def main(options: argparse.Namespace) -> int:
             "A run's folder must hold exports to compare; see `convert tflite` and `convert tfjs`. "
             f"Received: {options.run}."
         )
-    source = open_source(options.data)
     trained = open_predictor(options.run / "model.keras")
+    source = open_source(options.data, fields=trained.task.fields or None)
     reference = evaluate(trained, source, keep_outputs=True)
     rows = [("model.keras", trained, reference, "")]
     problems = []

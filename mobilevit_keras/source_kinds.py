@@ -47,6 +47,13 @@ KINDS = (
         "digits", "digits", "scikit-learn's 1,797 scanned digits", ("digits", "open_digits")
     ),
     SourceKind(
+        "scenes",
+        "scenes",
+        "scikit-learn's scanned digits on its two photographs, 600 and 150 images",
+        ("scenes", "open_scenes"),
+        fields=(MASK, BOXES, BOXES_AND_IGNORED),
+    ),
+    SourceKind(
         "folder",
         "folder:PATH",
         "a folder of images for each class, or train and validation folders of such",
@@ -57,6 +64,7 @@ KINDS = (
         "tfds:NAME[:CONFIG]",
         "an image set of tensorflow_datasets",
         ("tfds", "open_tfds"),
+        fields=(LABEL, MASK, BOXES, BOXES_AND_IGNORED),
         has_buffer=True,
     ),
     SourceKind(
@@ -64,7 +72,36 @@ KINDS = (
         "tfrecord:FOLDER-OR-GLOB",
         "TFRecord shards of encoded images",
         ("tfrecord", "TFRecordShards"),
+        fields=(LABEL, MASK, BOXES, BOXES_AND_IGNORED),
         has_buffer=True,
+    ),
+    SourceKind(
+        "masks",
+        "masks:PATH",
+        "a folder with images, masks of the same names and classes.txt",
+        ("mask_folder", "MaskFolder"),
+        fields=(MASK,),
+    ),
+    SourceKind(
+        "voc-segmentation",
+        "voc-segmentation:PATH",
+        "PASCAL VOC's folders, with masks in SegmentationClass",
+        ("voc_segmentation", "VocSegmentation"),
+        fields=(MASK,),
+    ),
+    SourceKind(
+        "coco",
+        "coco:PATH",
+        "COCO's instances JSON files and folders of images",
+        ("coco", "Coco"),
+        fields=(BOXES, BOXES_AND_IGNORED),
+    ),
+    SourceKind(
+        "voc",
+        "voc:PATH",
+        "PASCAL VOC's folders, with boxes in Annotations",
+        ("voc", "Voc"),
+        fields=(BOXES, BOXES_AND_IGNORED),
     ),
 )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from mobilevit_keras.paper import CROP_AREA, MINIMUM_SIZE, SHORT_SIDE, SIZES
-from mobilevit_keras.source_kinds import DATA_HELP, kind_of
+from mobilevit_keras.source_kinds import DATA_HELP, LABEL, MASK, data_help, kind_of
 from mobilevit_keras.training.recipe import Recipe
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -46,11 +46,7 @@ class Config:
     )
 
     task: str = dataclasses.field(default="", kw_only=True)
-    data: str = option(
-        "",
-        f"Images: {DATA_HELP}",
-        "what to train on, and where to",
-    )
+    data: str = option("", f"Images: {DATA_HELP}", "what to train on, and where to")
     shuffle_buffer: int | None = option(
         None,
         "Records in the shuffle buffer of tfds: and tfrecord: sources, 4,096 by default",
@@ -296,7 +292,7 @@ class Config:
 class ClassificationConfig(Config):
     """What a training of an image classifier depends on beside that."""
 
-    FIELDS = ("label",)
+    FIELDS = LABEL
     MODEL = (*Config.MODEL, "classifier_dropout")
 
     task: str = dataclasses.field(default="classification", kw_only=True)
@@ -332,11 +328,14 @@ class ClassificationConfig(Config):
 class SegmentationConfig(Config):
     """What a training of an image segmenter depends on beside that; the paper's optimisation."""
 
-    FIELDS = ("mask",)
+    FIELDS = MASK
     MODEL = (*Config.MODEL, "output_stride", "aspp_dropout", "classifier_dropout")
     BATCHES = (*Config.BATCHES, "crop", "short_side")
 
     task: str = dataclasses.field(default="segmentation", kw_only=True)
+    data: str = option(
+        "", f"Images with masks: {data_help(MASK)}", "what to train on, and where to"
+    )
 
     output_stride: int | None = option(
         None,
@@ -380,8 +379,9 @@ class SegmentationConfig(Config):
     )
     class_weights: str = option(
         "none",
-        "How much a pixel of each class counts: none (all alike) or balanced (of the training "
-        "masks: the median class's frequency over the class's own, where it occurs)",
+        "How much a pixel of each class counts: none (all alike), balanced (of the training masks, "
+        "the median class's frequency over the class's own, where it occurs) or softened (the "
+        "root of that)",
         "optimisation",
     )
 
@@ -415,7 +415,8 @@ class SegmentationConfig(Config):
 
         if self.class_weights == "none" or source is None:
             return Segmentation()
-        return Segmentation(balanced_class_weights(source, verbose=self.verbose))
+        power = {"balanced": 1.0, "softened": 0.5}[self.class_weights]
+        return Segmentation(balanced_class_weights(source, power, self.verbose))
 
 
 CONFIGS: dict[str, type[Config]] = {
@@ -431,7 +432,7 @@ _POSITIVE = (
 )
 _DROPOUTS = ("dropout", "classifier_dropout", "aspp_dropout")
 _CHOICES = {
-    "class_weights": ("none", "balanced"),
+    "class_weights": ("none", "balanced", "softened"),
     "output_stride": (None, 8, 16, 32),
     "activation": ("silu", "hard_swish"),
     "precision": ("float32", "mixed_float16", "mixed_bfloat16"),
@@ -638,7 +639,7 @@ def of_any_task(options: argparse.Namespace) -> Config:
 def _task_of_data(data: str) -> str:
     """The task whose targets a source has where nobody asks for others."""
     kind = kind_of(data)
-    fields = ("label",) if kind is None else kind.fields[0]
+    fields = LABEL if kind is None else kind.fields[0]
     tasks = [name for name, config in CONFIGS.items() if config.FIELDS == fields]
     if not tasks:
         raise ValueError(

@@ -8,7 +8,9 @@ from mobilevit_keras.data.source import Source
 from mobilevit_keras.paper import MINIMUM_SIZE
 
 
-def balanced_class_weights(source: Source, verbose: int = 0) -> tuple[float, ...]:
+def balanced_class_weights(
+    source: Source, power: float = 1.0, verbose: int = 0
+) -> tuple[float, ...]:
     """Weights by which rare classes count as much as others: median frequency balancing.
 
     A class's frequency is its share of the pixels of the training images in which it occurs; its
@@ -17,6 +19,8 @@ def balanced_class_weights(source: Source, verbose: int = 0) -> tuple[float, ...
 
     Args:
         source: Where the masks come from; all of the training ones are read.
+        power: What the weights are raised to: 0.5 lets rare classes count for more, but not for as
+            much as others, whose pixels they would else take.
         verbose: 1 shows a progress bar.
 
     Raises:
@@ -51,5 +55,5 @@ def balanced_class_weights(source: Source, verbose: int = 0) -> tuple[float, ...
     occurs = own > 0
     frequency = own[occurs] / whole[occurs]
     weights = np.ones(num_classes)
-    weights[occurs] = np.median(frequency) / frequency
+    weights[occurs] = (np.median(frequency) / frequency) ** power
     return tuple(float(weight) for weight in weights)

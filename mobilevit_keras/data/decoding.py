@@ -31,18 +31,24 @@ _PLUGINS = {"HEIF": ("pillow_heif", "pillow-heif", (".heic", ".heif", ".hif"))}
 # Pillow may be built without these.
 _OPTIONAL = (".webp", ".avif", ".avifs", ".jp2", ".tif", ".tiff")
 
+_PNG = b"\x89PNG\r\n\x1a\n"
+# Of fewer than 8,192 rows and columns, which are less than MAX_PIXELS. `\C` is any byte: `.` would
+# be a UTF-8 character, as would be a byte above 0x7f, such as the first one.
+_SMALL_PNG = rb"\CPNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00[\x00-\x1f]\C\x00\x00[\x00-\x1f]\C"
+
 _ORIENTATION_TAG = 0x0112
 _SHORT = 3
-# EXIF data usually come first. They may also stand behind XMP data, or behind a colour profile or
-# Photoshop's notes that fill the bytes that are searched (so large that they take several segments,
-# or of a length whose high byte says so). `\C` is any byte, where `.` would be a UTF-8 character.
-_JPEG_HEAD = 4096
+# EXIF data usually come first. In a JPEG they may also stand behind XMP data, or behind a colour
+# profile or Photoshop's notes that fill the bytes that are searched (so large that they take
+# several segments, or of a length whose high byte says so).
+_HEAD = 4096
 _MAY_HAVE_EXIF = (
-    rb"\C*(?:Exif\x00\x00|http://ns\.adobe\.com/|ICC_PROFILE\x00\x01[\x02-\x7f]"
+    rb"\C*(?:Exif\x00\x00|eXIf|http://ns\.adobe\.com/|ICC_PROFILE\x00\x01[\x02-\x7f]"
     rb"|[\x0e-\x7f]\C(?:ICC_PROFILE|Photoshop 3\.0)\x00)\C*"
 )
-# Up to here a PNG is searched for a word, beyond it is walked through chunk by chunk.
-_SMALL_PNG = 4096
+
+# The ways to decode an image.
+_AS_JPEG, _AS_PNG, _OTHERWISE = range(3)
 
 
 @functools.cache
@@ -82,56 +88,55 @@ def missing_reader(extension: str) -> str:
     return "no image"
 
 
+def _way(contents: tf.Tensor, is_jpeg: tf.Tensor) -> tf.Tensor:
+    """Says how an image is decoded: in the graph if its pixels are upright as they are stored.
+
+    Every operation counts here, those of branches that are not taken too. Most images have no EXIF
+    data, which one pattern tells. Walking through the segments and chunks of the others takes
+    Python code, which only one thread runs at a time.
+
+    Args:
+        contents: The bytes of the image.
+        is_jpeg: Whether it is a JPEG that may be decoded as one.
+
+    Returns:
+        Scalar int32, one of the ways above.
+    """
+    is_png = tf.strings.regex_full_match(tf.strings.substr(contents, 0, 24), _SMALL_PNG)
+    head = tf.strings.substr(contents, 0, _HEAD)
+    # In a PNG they may stand behind the pixels.
+    is_long = is_png & (tf.strings.length(contents) > _HEAD)
+    is_upright = tf.cond(
+        tf.strings.regex_full_match(head, _MAY_HAVE_EXIF) | is_long,
+        lambda: tf.ensure_shape(
+            tf.numpy_function(_is_stored_upright, [contents], tf.bool, stateful=False), ()
+        ),
+        lambda: True,
+    )
+    way = tf.where(is_jpeg, _AS_JPEG, tf.where(is_png, _AS_PNG, _OTHERWISE))
+    return tf.where(is_upright, way, _OTHERWISE)
+
+
 def _is_jpeg(contents: tf.Tensor) -> tf.Tensor:
     return tf.strings.substr(contents, 0, 3) == b"\xff\xd8\xff"
 
 
-def _is_png(contents: tf.Tensor) -> tf.Tensor:
-    return tf.strings.substr(contents, 0, 8) == b"\x89PNG\r\n\x1a\n"
+def _is_stored_upright(contents: bytes | np.ndarray) -> np.bool_:
+    return np.bool_(_orientation(as_bytes(contents)) == 1)
 
 
-def _is_bare_jpeg(contents: tf.Tensor) -> tf.Tensor:
-    """Whether a JPEG's first bytes tell that it has no EXIF data, as those of most do.
+def as_bytes(contents: bytes | np.ndarray) -> bytes:
+    """A string as TensorFlow hands it to a numpy function.
 
-    One pattern, because every operation counts here. Walking through the segments takes Python
-    code, which only one thread runs at a time.
+    Outside of a graph that is an array without dimensions.
     """
-    head = tf.strings.substr(contents, 0, _JPEG_HEAD)
-    return ~tf.strings.regex_full_match(head, _MAY_HAVE_EXIF)
+    return contents if isinstance(contents, bytes) else contents.item()
 
 
-def _is_bare_png(contents: tf.Tensor) -> tf.Tensor:
-    """Whether a PNG is small enough to be searched, and has no EXIF data."""
-    small = tf.strings.length(contents) <= _SMALL_PNG
-    head = tf.strings.substr(contents, 0, _SMALL_PNG)
-    return small & ~tf.strings.regex_full_match(head, rb"\C*eXIf\C*")
-
-
-def _orientation(contents: tf.Tensor, is_bare: tf.Tensor) -> tf.Tensor:
-    """Returns the EXIF orientation of a JPEG or PNG, 1 to 8; 1, upright, where there is none.
-
-    Other formats are turned by whoever decodes them.
-
-    Args:
-        contents: The bytes of the image.
-        is_bare: Whether it is known to have no EXIF data.
-    """
-    return tf.cond(
-        is_bare,
-        lambda: 1,
-        lambda: tf.ensure_shape(
-            tf.numpy_function(_stored_orientation, [contents], tf.int32, stateful=False), ()
-        ),
-    )
-
-
-def _stored_orientation(contents: bytes | np.ndarray) -> np.int32:
-    contents = contents if isinstance(contents, bytes) else contents.item()
-    if contents.startswith(b"\xff\xd8"):
-        return np.int32(_orientation_of_exif(_exif_of_jpeg(contents)))
-    if contents.startswith(b"\x89PNG"):
-        return np.int32(_orientation_of_exif(_exif_of_png(contents)))
-    return np.int32(1)
+def _orientation(contents: bytes) -> int:
+    """Returns the EXIF orientation of a JPEG or PNG, 1 to 8; 1, upright, where there is none."""
+    is_png = contents.startswith(_PNG)
+    return _orientation_of_exif(_exif_of_png(contents) if is_png else _exif_of_jpeg(contents))
 
 
 def _exif_of_jpeg(contents: bytes) -> bytes:
@@ -183,19 +188,37 @@ def _orientation_of_exif(exif: bytes) -> int:
     return 1
 
 
-def _upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
     """Applies an EXIF orientation: values from 5 swap the axes, then each axis may be reversed."""
-    image = tf.transpose(image, tf.where(orientation >= 5, [1, 0, 2], [0, 1, 2]))
-    flip_y = tf.reduce_any(orientation == [3, 4, 7, 8])
-    flip_x = tf.reduce_any(orientation == [2, 3, 6, 7])
-    return tf.raw_ops.Reverse(tensor=image, dims=tf.stack([flip_y, flip_x, False]))
+    if orientation >= 5:
+        image = image.transpose(1, 0, 2)
+    rows = -1 if orientation in (3, 4, 7, 8) else 1
+    columns = -1 if orientation in (2, 3, 6, 7) else 1
+    return np.ascontiguousarray(image[::rows, ::columns])
 
 
-def _decode_with_pillow(contents: bytes | np.ndarray) -> np.ndarray:
+def _decode_in_python(contents: bytes | np.ndarray) -> np.ndarray:
+    contents = as_bytes(contents)
+    is_jpeg, is_png = contents.startswith(b"\xff\xd8\xff"), contents.startswith(_PNG)
+    if not (is_jpeg or is_png):
+        # TensorFlow's BMP decoder leaves palettes out, and its GIF decoder reads every frame.
+        return _decode_with_pillow(contents)
+    with tf.device("CPU:0"):
+        if is_jpeg:
+            height, width, _ = tf.io.extract_jpeg_shape(contents).numpy().tolist()
+        else:
+            # They follow the signature and the first chunk's length and name.
+            width, height = struct.unpack_from(">II", contents, 16)
+        if height * width > MAX_PIXELS:
+            raise ValueError(_too_large(width, height))
+        # It reads PNG as well.
+        image = tf.io.decode_jpeg(contents, channels=3, dct_method=_DCT).numpy()
+    return _upright(image, _orientation(contents))
+
+
+def _decode_with_pillow(contents: bytes) -> np.ndarray:
     from PIL import Image, ImageOps
 
-    # Outside of a graph TensorFlow passes a string as an array without dimensions.
-    contents = contents if isinstance(contents, bytes) else contents.item()
     try:
         with Image.open(io.BytesIO(contents), formats=_readable_formats()) as image:
             if image.width * image.height > MAX_PIXELS:
@@ -208,12 +231,16 @@ def _decode_with_pillow(contents: bytes | np.ndarray) -> np.ndarray:
                 image = deep
             elif image.mode in ("I", "F"):
                 raise ValueError(f"its pixels are {image.mode}, numbers without a range")
-            # Of XMP data, which Pillow would look into as well, browsers take no orientation.
-            for key in ("xmp", "XML:com.adobe.xmp"):
-                image.info.pop(key, None)
+            _drop_xmp(image)
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except Exception as error:  # Pillow's readers raise of every kind on damaged files.
         raise ValueError(f"Pillow cannot read the image: {error}") from error
+
+
+def _drop_xmp(image) -> None:
+    """Of XMP data, which Pillow would look into as well, browsers take no orientation."""
+    for key in ("xmp", "XML:com.adobe.xmp"):
+        image.info.pop(key, None)
 
 
 def _too_large(width: int, height: int) -> str:
@@ -242,6 +269,26 @@ def why_unreadable(contents: bytes) -> str:
     return _too_large(*size) if size[0] * size[1] > MAX_PIXELS else ""
 
 
+def upright_shape(contents: bytes) -> tuple[int, int]:
+    """Reads the height and width that `decode_image` gives an image, from its head alone.
+
+    Raises:
+        ValueError: If it is no image.
+    """
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(contents), formats=_readable_formats()) as image:
+                _drop_xmp(image)
+                width, height = image.size
+                orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception as error:  # Pillow's readers raise of every kind on damaged files.
+        raise ValueError(f"An image is needed. Received: {contents[:8]!r}….") from error
+    return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
+
+
 def _within_limit(shape: tf.Tensor) -> tf.Operation:
     """Refuses an image by its height and width, before memory is taken for its pixels."""
     pixels = tf.reduce_prod(tf.cast(shape, tf.int64))
@@ -265,30 +312,24 @@ def decode_image(contents: tf.Tensor) -> tf.Tensor:
         tf.errors.OpError: When run on bytes that are no image, or one cut short, or one of too many
             pixels. (Outside of a graph a ValueError, for the formats that Pillow reads.)
     """
-    is_jpeg, is_png = _is_jpeg(contents), _is_png(contents)
-
-    def decode_with_pillow():
-        # TensorFlow's BMP decoder leaves palettes out, and its GIF decoder reads every frame.
-        return tf.numpy_function(_decode_with_pillow, [contents], tf.uint8, stateful=False)
 
     def decode_jpeg():
         with tf.control_dependencies([_within_limit(tf.io.extract_jpeg_shape(contents)[:2])]):
             return tf.io.decode_jpeg(contents, channels=3, dct_method=_DCT)
 
-    def decode_png():
-        # Width and height follow the signature and the first chunk's length and name.
-        shape = tf.strings.substr(contents, 16, 8)
-        shape = tf.io.decode_raw(shape, tf.int32, little_endian=False)
-        with tf.control_dependencies([_within_limit(shape)]):
-            return tf.io.decode_png(contents, channels=3)
+    ways = [decode_jpeg, lambda: _decode_png(contents), lambda: _decode_otherwise(contents)]
+    image = tf.switch_case(_way(contents, _is_jpeg(contents)), ways)
+    return tf.ensure_shape(image, (None, None, 3))
 
-    decoder = tf.cast(is_jpeg, tf.int32) + 2 * tf.cast(is_png, tf.int32)
-    image = tf.switch_case(decoder, [decode_with_pillow, decode_jpeg, decode_png])
-    image = tf.ensure_shape(image, (None, None, 3))
-    is_bare = tf.cond(
-        is_jpeg, lambda: _is_bare_jpeg(contents), lambda: ~is_png | _is_bare_png(contents)
-    )
-    return _upright(image, _orientation(contents, is_bare))
+
+def _decode_png(contents: tf.Tensor) -> tf.Tensor:
+    return tf.io.decode_png(contents, channels=3)
+
+
+def _decode_otherwise(contents: tf.Tensor) -> tf.Tensor:
+    # All cases in one operation.
+    image = tf.numpy_function(_decode_in_python, [contents], tf.uint8, stateful=False)
+    return tf.ensure_shape(image, (None, None, 3))
 
 
 def decode_window(
@@ -318,32 +359,35 @@ def decode_window(
         tf.errors.OpError: When run on bytes that are no image, or one cut short.
     """
 
-    def fused():
-        chosen = choose(tf.io.extract_jpeg_shape(contents)[:2])
-        window = chosen["window"]
-
-        def decode(ratio):
-            # Place and size rounded down, so that the window stays inside of the small picture.
-            return tf.image.decode_and_crop_jpeg(
-                contents, window // ratio, channels=3, ratio=ratio, dct_method=_DCT
-            )
-
-        ratios = (1, 2, 4, 8)
-        target = chosen["frame"][2:] if "frame" in chosen else size
-        scale = tf.reduce_min(window[2:] // target)
-        branch = tf.reduce_sum(tf.cast(scale >= ratios[1:], tf.int32))
-        pixels = tf.switch_case(branch, [lambda ratio=ratio: decode(ratio) for ratio in ratios])
-        return pixels, chosen
-
-    def generic():
-        image = decode_image(contents)
-        chosen = choose(tf.shape(image)[:2])
-        return cut(image, chosen["window"]), chosen
-
     # The fused decoder never reads what lies below its window: a file that does not close with the
     # end-of-image mark takes the slow way, on which a missing part is an error.
     closed = tf.strings.substr(contents, -2, 2) == b"\xff\xd9"
-    whole = _is_jpeg(contents) & closed
-    plain = whole & (_orientation(contents, ~whole | _is_bare_jpeg(contents)) == 1)
-    pixels, chosen = tf.cond(plain, fused, generic)
+    way = _way(contents, _is_jpeg(contents) & closed)
+
+    def shape_alone():
+        return tf.zeros((0, 0, 3), tf.uint8), tf.io.extract_jpeg_shape(contents)
+
+    def whole(decode):
+        image = decode(contents)
+        return image, tf.shape(image)
+
+    image, shape = tf.switch_case(
+        way, [shape_alone, lambda: whole(_decode_png), lambda: whole(_decode_otherwise)]
+    )
+    chosen = choose(shape[:2])
+    window = chosen["window"]
+    target = chosen["frame"][2:] if "frame" in chosen else size
+
+    def decode(ratio):
+        # Place and size rounded down, so that the window stays inside of the small picture.
+        return tf.image.decode_and_crop_jpeg(
+            contents, window // ratio, channels=3, ratio=ratio, dct_method=_DCT
+        )
+
+    ratios = (1, 2, 4, 8)
+    branch = tf.reduce_sum(tf.cast(tf.reduce_min(window[2:] // target) >= ratios[1:], tf.int32))
+    decoders = [lambda ratio=ratio: decode(ratio) for ratio in ratios]
+    pixels = tf.switch_case(
+        tf.where(way == _AS_JPEG, branch, len(ratios)), [*decoders, lambda: cut(image, window)]
+    )
     return tf.ensure_shape(pixels, (None, None, 3)), chosen

@@ -5,7 +5,7 @@ import io
 import numpy as np
 import tensorflow as tf
 
-from mobilevit_keras.data.decoding import MAX_PIXELS
+from mobilevit_keras.data.decoding import MAX_PIXELS, as_bytes
 from mobilevit_keras.data.geometry import OUTSIDE
 
 # The kinds of grey in which Pillow gives numbers and not shades of 0..255, and what it multiplies
@@ -71,8 +71,7 @@ def read_mask(contents: bytes | np.ndarray) -> np.ndarray:
     """
     from PIL import Image
 
-    # Outside of a graph TensorFlow passes a string as an array without dimensions.
-    contents = contents if isinstance(contents, bytes) else contents.item()
+    contents = as_bytes(contents)
     try:
         with Image.open(io.BytesIO(contents), formats=("PNG",)) as image:
             depth, colours = contents[24], contents[25]

@@ -86,11 +86,11 @@ def _write_numbers(axes, matrix: np.ndarray, shares: np.ndarray) -> None:
 def _draw_bars(axes, name: str, values: np.ndarray, is_small: bool) -> None:
     """Draws a bar for each class, in the order of the matrix's rows."""
     known = np.nan_to_num(values)
-    axes.barh(range(len(values)), known, color="tab:blue")
+    axes.barh(range(len(values)), known, color="lightsteelblue")
     axes.set(title=name, xlim=(0.0, 1.0), ylim=(len(values) - 0.5, -0.5), yticks=[])
     for index, value in enumerate(values) if is_small else ():
         text = "–" if np.isnan(value) else f"{100 * value:.1f}%"
-        axes.text(0.03, index, text, va="center", color="white" if known[index] > 0.3 else "black")
+        axes.text(0.03, index, text, va="center")
 
 
 def draw_sheet(

@@ -201,17 +201,19 @@ class AdamW(keras.optimizers.AdamW):
         def decay(variable, kept) -> None:
             variable.assign(variable * tf.cast(kept, variable.dtype))
 
-        def decay_all(distribution, rate) -> None:
-            # One for each factor, not for each variable.
-            kept = {factor: 1.0 - factor * rate for factor in set(self._factor_of_index)}
+        # One number for each factor, not for each variable.
+        factors = sorted(set(self._factor_of_index))
+        rate = self.weight_decay * self.learning_rate
+
+        def decay_all(distribution, *kept) -> None:
             for variable in variables:
                 if self._use_weight_decay(variable):
                     value = variable.value if isinstance(variable, keras.Variable) else variable
-                    share = kept[self.factor(variable)]
+                    share = kept[factors.index(self.factor(variable))]
                     distribution.extended.update(value, decay, args=(share,), group=False)
 
         tf.__internal__.distribute.interim.maybe_merge_call(
-            decay_all, self._distribution_strategy, self.weight_decay * self.learning_rate
+            decay_all, self._distribution_strategy, *(1.0 - factor * rate for factor in factors)
         )
 
     def update_step(self, gradient, variable, learning_rate) -> None:

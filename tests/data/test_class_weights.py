@@ -19,6 +19,7 @@ def test_median_frequency_balancing():
     expected = np.median(frequency) / frequency
     found = balanced_class_weights(ColouredScenes(train=10))
     assert found == pytest.approx(expected) and found[0] < 1
+    assert balanced_class_weights(ColouredScenes(train=10), 0.5) == pytest.approx(expected**0.5)
 
 
 def test_a_class_that_occurs_nowhere_weighs_one(monkeypatch, capsys):

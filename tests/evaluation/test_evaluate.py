@@ -5,9 +5,8 @@ import json
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from mobilevit_keras.data import open_source
+from mobilevit_keras.data import decode_image, open_source
 from mobilevit_keras.description import report_path, write_archive
 from mobilevit_keras.evaluation import evaluate, open_predictor
 from mobilevit_keras.export import export_tflite
@@ -84,7 +83,7 @@ def test_stretched_images_are_evaluated_stretched(source, tmp_path):
     model.save(tmp_path / "model.keras")
     export_tflite(model, tmp_path / "model.tflite", size, images=generated_images(*size, count=2))
     expected = [
-        np.asarray(model.preprocess(tf.io.decode_image(record["image"]).numpy()))
+        np.asarray(model.preprocess(decode_image(record["image"]).numpy()))
         for record in source.examples("validation")
     ]
     for name in ("model.keras", "model.tflite"):

@@ -121,10 +121,11 @@ def test_stopped_and_resumed_it_is_the_same_to_the_bit(run, tmp_path, monkeypatc
 
 
 class TestEvaluate:
-    def test_the_figures_and_those_of_each_class(self, run, capsys):
+    def test_the_figures_and_those_of_each_class(self, run, scenes, capsys):
         output, _ = run
         arguments = ["--model", output / "model.keras", "--data", "scenes"]
         assert train("evaluate", *arguments) == 0
+        assert scenes[-1] == ("scenes", {"fields": ("mask",)})
         line, *table = capsys.readouterr().out.splitlines()
         result = json.loads(line)
         figures = ["mean_iou", "pixel_accuracy", "class_iou", "images", "milliseconds_per_image"]
@@ -171,15 +172,30 @@ class TestWeights:
         """A classifier's, and a segmenter's of other classes."""
         trained = build(5, tuple("abcde"), num_layers=(1, 1, 1))
         trained.save(tmp_path / "trained.keras")
-        flags = ["--weights", tmp_path / "trained.keras", "--freeze", "backbone"]
-        flags += ["--output", tmp_path / "run", "--epochs", "1"]
-        assert train("segmentation", *SMALL, *flags) == 0
-        tuned = load_model(tmp_path / "run" / "model.keras")
+        config = SegmentationConfig(weights=str(tmp_path / "trained.keras"), evaluation_size=(64,))
+        tuned = assembly.build_model(config, NAMES)
         assert type(tuned) is MobileViTImageSegmenter and tuned.class_names == NAMES
         assert tuned.backbone.config["output_stride"] == 16
-        assert tuned.preprocessing.resize == "stretch"
+        assert (tuned.preprocessing.resize, tuned.preprocessing.crop_size) == ("stretch", 64)
         for a, b in zip(trained.backbone.get_weights(), tuned.backbone.get_weights(), strict=True):
-            np.testing.assert_allclose(a, b, atol=1e-6)
+            np.testing.assert_array_equal(a, b)
+        if build is build_tiny_segmenter:
+            a, b = (model.head.aspp.get_weights() for model in (trained, tuned))
+            assert all((x == y).all() for x, y in zip(a, b, strict=True))
+
+    def test_int8_with_a_teacher(self, run, tmp_path):
+        trained, _ = run
+        flags = ["--weights", trained / "model.keras", "--output", tmp_path / "run"]
+        assert (
+            train(
+                "segmentation", "--recipe", "quantize_segmentation", "--smoke", *SMALL[:2], *flags
+            )
+            == 0
+        )
+        model = load_model(tmp_path / "run" / "model.keras")
+        assert (model.form, model.class_names) == ("quantized", NAMES)
+        logs = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
+        assert 0 < float(logs[-1]["val_mean_iou"]) <= 1
 
     def test_int8_needs_a_segmenter(self, tmp_path, capsys):
         build_tiny(3, NAMES).save(tmp_path / "trained.keras")
@@ -235,7 +251,7 @@ MISTAKES = {
     "no task": (["--recipe", "{nobody}"], "which is for nobody"),
     "class weights": (
         ["--class-weights", "rare"],
-        "`class_weights` must be one of ('none', 'balanced'). Received: 'rare'",
+        "`class_weights` must be one of ('none', 'balanced', 'softened'). Received: 'rare'",
     ),
     "output stride": (
         ["--output-stride", "4"],

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from mobilevit_keras.layers.batch_norm import BatchNorm
 from mobilevit_keras.models import freeze
+from mobilevit_keras.tasks import Segmentation
 from mobilevit_keras.training.optimizer import (
     AdamW,
     LossScaleOptimizer,
@@ -15,6 +16,7 @@ from mobilevit_keras.training.optimizer import (
     warmup_cosine,
 )
 from mobilevit_keras.training.recipe import Recipe
+from mobilevit_keras.training.run import compile_for
 from tests.tiny import build_tiny, build_tiny_detector, build_tiny_segmenter
 
 
@@ -299,6 +301,12 @@ class TestFactorsOfTheRate:
         assert set(factors) == {1.0, 10.0}
         for variable, factor in zip(model.trainable_variables, factors, strict=True):
             assert (factor == 1.0) == variable.path.startswith(("stem", "stage"))
+
+    def test_a_run_has_it(self):
+        model = build_tiny_segmenter()
+        compile_for(Segmentation(), model, Recipe(head_learning_rate_factor=7.0), 10)
+        assert model.optimizer.factor(model.head.classifier.kernel) == 7.0
+        assert model.optimizer.factor(model.backbone.trainable_variables[0]) == 1.0
 
     def test_a_frozen_backbone_leaves_the_head(self):
         model = build_tiny_segmenter()

@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from mobilevit_keras.data.sources.scans import scans_of_splits
 from mobilevit_keras.data.sources.tfds import TfdsSource, prepare
-
-NUM_TRAIN = 1400
 
 
 class MobilevitDigits(tfds.core.GeneratorBasedBuilder):
@@ -38,11 +37,8 @@ class MobilevitDigits(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         del dl_manager  # The data comes with scikit-learn.
-        # The stored order goes writer by writer; a fixed shuffle mixes them over both splits.
-        order = np.argsort(np.random.PCG64(0).random_raw(1797), kind="stable")
         return {
-            "train": self._generate_examples(order[:NUM_TRAIN]),
-            "validation": self._generate_examples(order[NUM_TRAIN:]),
+            split: self._generate_examples(indices) for split, indices in scans_of_splits().items()
         }
 
     def _generate_examples(self, indices: np.ndarray) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -1,22 +1,24 @@
 """TFRecord shards of encoded images."""
 
 import glob
-import hashlib
-import json
+import itertools
 import os
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import tensorflow as tf
 
+from mobilevit_keras.data.skipped import SkippedImages, clear_errors
 from mobilevit_keras.data.source import SPLITS, Seed, Source, seeded
-from mobilevit_keras.files import atomic_directory, atomic_path
+from mobilevit_keras.data.sources import relative_boxes
+from mobilevit_keras.data.sources.remembered import Remembered, state_of
+from mobilevit_keras.data.sources.tfrecord_examples import ExampleReader, survey, write_example
+from mobilevit_keras.data.threads import num_cores, untuned
+from mobilevit_keras.files import atomic_directory
+from mobilevit_keras.source_kinds import LABEL
 
-IMAGE_KEY = "image/encoded"
-LABEL_KEY = "image/class/label"
-NAME_KEY = "image/filename"
 CLASS_NAMES_FILE = "labels.txt"
 SHUFFLE_BUFFER = 4096
 
@@ -27,18 +29,26 @@ _HEAD, _TAIL = 12, 4
 class TFRecordShards(Source):
     """Shards of `tf.train.Example` records.
 
-    Each example holds `image/encoded` (the bytes of a JPEG, PNG, BMP or GIF file),
-    `image/class/label` (int64, from 0, a line of `labels.txt`) and, optionally, `image/filename`.
+    Each example holds `image/encoded` (the bytes of an image file), optionally `image/filename`,
+    and a target of the image:
+
+    - `image/class/label`, int64, from 0, a line of `labels.txt`;
+    - or `image/segmentation/class/encoded`, the bytes of a PNG file of class numbers;
+    - or `image/object/bbox/xmin`, `ymin`, `xmax` and `ymax`, floats from 0 to 1, and
+      `image/object/class/label`, int64, from 1, which the first line of `labels.txt` names; with
+      them perhaps `image/object/difficult` and `image/object/is_crowd`, int64, 0 or 1.
+
     Files whose names begin with `train` and `validation` are the two splits; `labels.txt`, one
     class name a line, lies beside them.
 
     Opening reads the framing of every record, not the data: that counts the images and finds a
-    file that was cut short. What was counted is remembered until a file's size or time changes. An
-    epoch shuffles the files, reads several at a time and shuffles the
-    records within a buffer, which bounds the memory.
+    file that was cut short. Only boxes are looked at, to know how many an image has at most. What
+    was found is remembered until a file's size or time changes. An epoch shuffles the files, reads
+    several at a time and shuffles the records within a buffer, which bounds the memory.
 
     Args:
         path: A folder or a glob of files.
+        fields: The targets of the records.
         shuffle_buffer: Records in the shuffle buffer.
         files_at_a_time: Files read in turn.
 
@@ -48,9 +58,15 @@ class TFRecordShards(Source):
     """
 
     def __init__(
-        self, path: str | Path, *, shuffle_buffer: int = SHUFFLE_BUFFER, files_at_a_time: int = 16
+        self,
+        path: str | Path,
+        *,
+        fields: Sequence[str] = LABEL,
+        shuffle_buffer: int = SHUFFLE_BUFFER,
+        files_at_a_time: int = 16,
     ):
         self.path = Path(path)
+        self.fields = tuple(fields)
         self._shuffle_buffer = shuffle_buffer
         self._files_at_a_time = files_at_a_time
         pattern = str(self.path / "*") if self.path.is_dir() else str(self.path)
@@ -66,11 +82,16 @@ class TFRecordShards(Source):
                     f"Received: {pattern}, which matches {len(found)} files."
                 )
         class_names = _read_class_names(Path(files["train"][0]).parent / CLASS_NAMES_FILE)
-        known = _RememberedCounts(Path(files["train"][0]).parent)
-        counts = {split: sum(map(known.count, names)) for split, names in files.items()}
+        known = Remembered(Path(files["train"][0]).parent)
+        counts = {
+            split: sum(_count(known, name) for name in names) for split, names in files.items()
+        }
+        self._files = files
+        self._reader = ExampleReader(self.fields, len(class_names))
+        if "boxes" in self.fields:
+            self._reader.most = self._most_boxes(known)
         known.save()
         super().__init__(class_names, counts)
-        self._files = files
 
     def __str__(self) -> str:
         return f"tfrecord:{self.path}"
@@ -78,8 +99,12 @@ class TFRecordShards(Source):
     def records(self, split: str, seed: tf.Tensor | None, start: tf.Tensor) -> tf.data.Dataset:
         self.check_split(split)
         files = self._files[split]
+
+        def read(serialized):
+            return self._reader.read(serialized, split)
+
         if seed is None:
-            return tf.data.TFRecordDataset(files).skip(start).map(self._parse)
+            return tf.data.TFRecordDataset(files).skip(start).map(read)
 
         def shuffled(seed):
             records = (
@@ -96,16 +121,19 @@ class TFRecordShards(Source):
             buffer_size = min(self._shuffle_buffer, self.num_examples(split))
             return records.shuffle(buffer_size, seed=seed, reshuffle_each_iteration=False)
 
-        return seeded(seed, shuffled).skip(start).map(self._parse)
+        return seeded(seed, shuffled).skip(start).map(read)
+
+    def load_boxes(self, record: Mapping[str, tf.Tensor], shape: tf.Tensor) -> tf.Tensor:
+        return relative_boxes.in_pixels(record, shape)
 
     def diagnose(self, error: tf.errors.OpError) -> str | None:
         if isinstance(error, tf.errors.InvalidArgumentError):
-            wrong = [key for key in (IMAGE_KEY, LABEL_KEY) if key in error.message]
-            if not wrong:
+            wrong = self._reader.wrong(error.message)
+            if wrong is None:
                 return None
             return (
-                f"Each record needs `{IMAGE_KEY}`, and a `{LABEL_KEY}` from 0 to "
-                f"{len(self.class_names) - 1}. Received: {self}, where `{wrong[-1]}` is wrong."
+                f"Each record needs {self._reader.needs()}. "
+                f"Received: {self}, where `{wrong}` is wrong."
             )
         if not isinstance(error, tf.errors.DataLossError):
             return super().diagnose(error)
@@ -118,22 +146,35 @@ class TFRecordShards(Source):
                     return f"A TFRecord file must be whole. Received: {file}, which is damaged."
         return super().diagnose(error)
 
-    def _parse(self, record: tf.Tensor) -> dict[str, tf.Tensor]:
-        features = {
-            IMAGE_KEY: tf.io.FixedLenFeature((), tf.string),
-            LABEL_KEY: tf.io.FixedLenFeature((), tf.int64),
-            NAME_KEY: tf.io.FixedLenFeature((), tf.string, default_value="a record without a name"),
-        }
-        example = tf.io.parse_single_example(record, features)
-        label = example[LABEL_KEY]
-        count = len(self.class_names)
-        valid = tf.debugging.Assert(
-            (label >= 0) & (label < count),
-            [f"`{LABEL_KEY}` must be one of {count} classes. Received:", label],
-        )
-        with tf.control_dependencies([valid]):
-            label = tf.identity(label)
-        return {"image": example[IMAGE_KEY], "label": label, "name": example[NAME_KEY]}
+    def _most_boxes(self, known: Remembered) -> int:
+        """The most boxes of an image; says how many are left out."""
+        found = []
+        for name in itertools.chain(*self._files.values()):
+            key = f"boxes of {os.path.basename(name)}"
+            with clear_errors(self, SkippedImages()):
+                numbers = known.numbers(key, state_of(name), 2, lambda name=name: _boxes_in(name))
+            found.append(numbers)
+        most, lost = max(each[0] for each in found), sum(each[1] for each in found)
+        self.left_out = relative_boxes.left_out(lost)
+        if not most:
+            raise ValueError(f"{self}: images with boxes are needed. Received: no box.")
+        return most
+
+
+def _count(known: Remembered, path: str) -> int:
+    (count,) = known.numbers(
+        os.path.basename(path), state_of(path), 1, lambda: [count_records(path)]
+    )
+    return count
+
+
+def _boxes_in(path: str) -> list[int]:
+    """The most boxes of an image of a file, and how many of all boxes are without area."""
+    most = lost = 0
+    surveys = tf.data.TFRecordDataset(path).map(survey, num_parallel_calls=num_cores())
+    for count, without_area in surveys.with_options(untuned()).as_numpy_iterator():
+        most, lost = max(most, int(count)), lost + int(without_area)
+    return [most, lost]
 
 
 def count_records(path: str | Path) -> int:
@@ -160,47 +201,6 @@ def count_records(path: str | Path) -> int:
     return count
 
 
-class _RememberedCounts:
-    """The number of records of a folder's files, so that not every start seeks to every record.
-
-    Args:
-        folder: The files' folder. What is known of it lies in Keras's own, not among the data.
-    """
-
-    def __init__(self, folder: Path):
-        name = hashlib.blake2b(os.fsencode(folder.resolve()), digest_size=16).hexdigest()
-        home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
-        self._path = Path(home) / "mobilevit_keras" / "record_counts" / f"{name}.json"
-        self._counts: dict[str, list[int]] = {}
-        try:
-            known = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            known = {}
-        self._known: dict[str, list[int]] = known if isinstance(known, dict) else {}
-
-    def count(self, path: str) -> int:
-        """Counts a file's records, or remembers how many there were when it was as it is now."""
-        state = os.stat(path)
-        seen = [state.st_size, state.st_mtime_ns]
-        name = os.path.basename(path)
-        known = self._known.get(name)
-        if not isinstance(known, list) or known[:2] != seen or len(known) != 3:
-            known = [*seen, count_records(path)]
-        self._counts[name] = known
-        return known[2]
-
-    def save(self) -> None:
-        """Remembers what was counted, where that can be written."""
-        known = self._known | self._counts
-        if known == self._known:
-            return
-        try:
-            with atomic_path(self._path) as temporary:
-                temporary.write_text(json.dumps(known), encoding="utf-8")
-        except OSError:
-            return
-
-
 def _read_class_names(path: Path) -> Sequence[str]:
     if not path.is_file():
         raise FileNotFoundError(
@@ -221,7 +221,7 @@ def write_shards(
         shuffle_seed: Seed of the order in which images are dealt out to the shards.
 
     Raises:
-        ValueError: If `num_shards` is not positive.
+        ValueError: If `num_shards` is not positive, or a file of an image or a mask is missing.
         OSError: If the folder cannot be written.
     """
     if num_shards < 1:
@@ -237,8 +237,9 @@ def write_shards(
                 for index in range(count)
             ]
             examples = source.examples(split, shuffle_seed=shuffle_seed)
-            for number, example in enumerate(examples.as_numpy_iterator()):
-                writers[number % count].write(_serialize(example))
+            with clear_errors(source, SkippedImages()):
+                for number, example in enumerate(examples.as_numpy_iterator()):
+                    writers[number % count].write(write_example(example))
             for writer in writers:
                 writer.close()
 
@@ -248,15 +249,3 @@ def _earlier_shards(folder: Path) -> list[str]:
     shards = re.compile(rf"({'|'.join(SPLITS)})-\d{{5}}-of-\d{{5}}")
     names = [path.name for path in folder.iterdir()]
     return [name for name in names if name == CLASS_NAMES_FILE or shards.fullmatch(name)]
-
-
-def _serialize(example: dict) -> bytes:
-    def strings(value):
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-
-    features = {
-        IMAGE_KEY: strings(example["image"]),
-        LABEL_KEY: tf.train.Feature(int64_list=tf.train.Int64List(value=[int(example["label"])])),
-        NAME_KEY: strings(example["name"]),
-    }
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()

@@ -4,8 +4,11 @@ import tensorflow as tf
 
 from mobilevit_keras.data.multi_scale import MultiScaleDataset
 from mobilevit_keras.data.sources import open_source, tfrecord
+from mobilevit_keras.data.sources.listed_objects import ListedObjects
+from mobilevit_keras.data.sources.objects import Objects
 from mobilevit_keras.data.sources.tfrecord import TFRecordShards, count_records, write_shards
-from tests.data.images import NumberedImages
+from tests.data.images import NumberedImages, encode, smooth_image
+from tests.data.sources.files import numbers, read, train_on, write_image, write_mask
 
 ARGUMENTS = {"sizes": (32, 48), "base_size": 32, "batch_size": 16}
 
@@ -195,3 +198,207 @@ def test_missing_parts(shards, tmp_path):
         open_source(f"tfrecord:{shards}")
     with pytest.raises(ValueError, match="`num_shards` must be positive. Received: 0"):
         write_shards(NumberedImages(3), tmp_path / "none", 0)
+
+
+@pytest.fixture
+def mask_shards(tmp_path):
+    for number in range(12):
+        write_image(tmp_path / "folder" / "images" / f"{number}.jpg", number)
+        path = tmp_path / "folder" / "masks" / f"{number}.png"
+        write_mask(path, numbers(number), palette=number % 2 == 1)
+    (tmp_path / "folder" / "classes.txt").write_text("sky\nhouse\ntree\n")
+    write_shards(open_source(f"masks:{tmp_path}/folder"), tmp_path / "shards", 2)
+    return tmp_path / "shards"
+
+
+def test_masks_are_read_back(mask_shards, tmp_path):
+    source = open_source(f"tfrecord:{mask_shards}", fields=("mask",))
+    original = open_source(f"masks:{tmp_path}/folder")
+    assert source.fields == ("mask",)
+    assert source.class_names == original.class_names
+    raw = next(iter(tf.data.TFRecordDataset(str(mask_shards / "train-00000-of-00002"))))
+    features = tf.train.Example.FromString(raw.numpy()).features.feature
+    keys = ["image/encoded", "image/filename", "image/segmentation/class/encoded"]
+    assert sorted(features) == keys
+    for split in ("train", "validation"):
+        stored = {e["name"]: e for e in original.examples(split).as_numpy_iterator()}
+        for example in source.examples(split).as_numpy_iterator():
+            assert example == stored.pop(example["name"])
+        assert not stored
+        targets, skipped = read(source, split)
+        assert skipped.count == 0
+        assert len(targets) == source.num_examples(split)
+
+
+def test_records_without_a_mask_are_refused(mask_shards, shards):
+    source = open_source(f"tfrecord:{shards}", fields=("mask",))
+    message = "needs `image/encoded`, and a mask's `image/segmentation/class/encoded`. Received: .*"
+    with pytest.raises(ValueError, match=f"{message}class/encoded` is wrong"):
+        train_on(source)
+
+
+def test_masks_that_cannot_be_written_leave_nothing(mask_shards, tmp_path):
+    (tmp_path / "folder" / "masks" / "3.png").unlink()
+    with pytest.raises(ValueError, match="must be whole. Received: masks:.*3.png"):
+        write_shards(open_source(f"masks:{tmp_path}/folder"), tmp_path / "none", 2)
+    assert not (tmp_path / "none").exists()
+
+
+class Boxed(ListedObjects):
+    """Images of several sizes, as many boxes in each as its number says, and of every kind."""
+
+    def __init__(self, fields=("boxes", "labels", "ignored"), count=5):
+        images = [encode(smooth_image(n, 20 + n, 40), "JPEG") for n in range(count)]
+        columns = {
+            "name": [str(number) for number in range(count)],
+            "image": images,
+            "size": np.array([(20 + number, 40) for number in range(count)], np.int32),
+        }
+        objects = [
+            Objects.of([((1.5, 2, 30 + k, 15.25), k % 3, k % 3) for k in range(number)])
+            for number in range(count)
+        ]
+        splits = ("train", "validation")
+        super().__init__(
+            "abc",
+            {split: columns for split in splits},
+            {split: objects for split in splits},
+            fields,
+        )
+
+    def __str__(self):
+        return "boxed"
+
+
+@pytest.mark.parametrize("fields", [("boxes", "labels"), ("boxes", "labels", "ignored")])
+def test_boxes_are_read_back(tmp_path, fields):
+    write_shards(Boxed(), tmp_path / "shards", 1)
+    source = open_source(f"tfrecord:{tmp_path}/shards", fields=fields)
+    original = Boxed(fields)
+    assert source.class_names == original.class_names
+    assert source.left_out == ""
+    for split in ("train", "validation"):
+        stored = {e["name"]: e for e in original.examples(split).as_numpy_iterator()}
+        for example in source.examples(split).as_numpy_iterator():
+            expected = stored.pop(example["name"])
+            # Of the train split's shards the crowd is gone, so that fewer rows are needed there.
+            rows = slice(len(expected["labels"]))
+            np.testing.assert_allclose(example["boxes"][rows], expected["boxes"], rtol=1e-6)
+            for field in fields[1:]:
+                np.testing.assert_array_equal(example[field][rows], expected[field])
+            assert example["image"] == expected["image"]
+        assert not stored
+        _, skipped = read(source, split)
+        assert skipped.count == 0
+    raw = next(iter(tf.data.TFRecordDataset(str(tmp_path / "shards" / "train-00000-of-00001"))))
+    features = tf.train.Example.FromString(raw.numpy()).features.feature
+    assert sorted(features) == [
+        *(f"image/{key}" for key in ("encoded", "filename")),
+        *(f"image/object/bbox/{side}" for side in ("xmax", "xmin", "ymax", "ymin")),
+        *(f"image/object/{key}" for key in ("class/label", "difficult", "is_crowd")),
+    ]
+
+
+def write_objects(folder, *images):
+    """Shards as TensorFlow's object detection writes them; of each image some keys."""
+    contents = encode(smooth_image(0, 20, 40), "PNG")
+    folder.mkdir()
+    (folder / "labels.txt").write_text("cat\ndog\n")
+    for split in ("train", "validation"):
+        with tf.io.TFRecordWriter(str(folder / f"{split}-0")) as writer:
+            for image in images:
+                example = tf.train.Example()
+                feature = example.features.feature
+                feature["image/encoded"].bytes_list.value.append(contents)
+                for key, values in image.items():
+                    if "bbox" in key:
+                        feature[f"image/object/{key}"].float_list.value.extend(values)
+                    else:
+                        feature[f"image/object/{key}"].int64_list.value.extend(values)
+                writer.write(example.SerializeToString())
+    return f"tfrecord:{folder}"
+
+
+def sides(*boxes):
+    names = ("xmin", "ymin", "xmax", "ymax")
+    return {f"bbox/{name}": [box[k] for box in boxes] for k, name in enumerate(names)}
+
+
+def test_boxes_of_others_are_counted_from_one_and_clipped(tmp_path):
+    nan = float("nan")
+    boxes = [
+        (0.5, 0.25, 1.5, 0.75),
+        (0.5, 0.5, 0.5, 0.75),
+        (0.5, nan, 0.75, 0.75),
+        (1.1, 0.5, 1.2, 0.75),
+        (-0.5, -0.5, 0.25, 0.5),
+        (0.1, 0.1, float("inf"), 0.5),
+        (0.75, 0.1, 0.5, 0.5),
+    ]
+    name = write_objects(
+        tmp_path / "shards",
+        {**sides(*boxes), "class/label": [2, 1, 1, 1, 1, 1, 1]},
+        {},
+        {**sides(boxes[0]), "class/label": [1], "difficult": [1]},
+    )
+    source = open_source(name, fields=("boxes", "labels"))
+    assert source.left_out == "10 boxes left out: 10 without area in the image"
+    targets, _ = read(source)
+    assert [y["boxes"].shape for y in targets] == [(1, 7, 4)] * 3
+    np.testing.assert_allclose(
+        targets[0]["boxes"][0, :3], [[20, 5, 40, 15], [0, 0, 10, 10], [0] * 4]
+    )
+    labels = [y["labels"][0].numpy().tolist() for y in targets]
+    assert labels == [[1, 0] + [-1] * 5, [-1] * 7, [0] + [-1] * 6]
+    # What was found is remembered.
+    assert open_source(name, fields=("boxes", "labels")).left_out == source.left_out
+
+
+def test_boxes_are_looked_at_once_until_a_file_changes(tmp_path, monkeypatch):
+    name = write_objects(tmp_path / "shards", {**sides((0.0, 0.0, 1.0, 1.0)), "class/label": [1]})
+    looked = []
+    survey = tfrecord._boxes_in
+    monkeypatch.setattr(tfrecord, "_boxes_in", lambda path: looked.append(path) or survey(path))
+    for _ in range(2):
+        assert open_source(name, fields=("boxes", "labels")).num_examples("train") == 1
+        assert len(looked) == 2
+    file = tmp_path / "shards" / "train-0"
+    file.write_bytes(file.read_bytes() * 2)
+    assert open_source(name, fields=("boxes", "labels")).num_examples("train") == 2
+    assert looked[2:] == [str(file)]
+
+
+@pytest.mark.parametrize(
+    ("image", "key"),
+    [
+        ({**sides((0.0, 0.0, 1.0, 1.0)), "class/label": [3]}, "image/object/class/label"),
+        ({**sides((0.0, 0.0, 1.0, 1.0)), "class/label": [0]}, "image/object/class/label"),
+        ({**sides((0.0, 0.0, 1.0, 1.0))}, "image/object/class/label"),
+        (
+            {**sides((0.0, 0.0, 1.0, 1.0)), "class/label": [1], "bbox/ymax": [1.0, 1.0]},
+            "image/object/bbox/xmin",
+        ),
+    ],
+)
+def test_boxes_that_make_no_sense_are_refused(tmp_path, image, key):
+    name = write_objects(tmp_path / "shards", image)
+    message = f"a `image/object/class/label` from 1 to 2 for each. Received: .*`{key}` is wrong"
+    with pytest.raises(ValueError, match=message):
+        train_on(open_source(name, fields=("boxes", "labels")))
+
+
+def test_shards_without_any_box_are_refused(tmp_path, shards):
+    name = write_objects(tmp_path / "none", {}, {})
+    for each in (name, f"tfrecord:{shards}"):
+        with pytest.raises(ValueError, match="images with boxes are needed. Received: no box"):
+            open_source(each, fields=("boxes", "labels"))
+
+
+def test_damaged_shards_of_boxes_are_named_when_opened(tmp_path):
+    name = write_objects(tmp_path / "shards", {**sides((0.0, 0.0, 1.0, 1.0)), "class/label": [1]})
+    file = tmp_path / "shards" / "train-0"
+    contents = bytearray(file.read_bytes())
+    contents[len(contents) // 2] ^= 0xFF
+    file.write_bytes(contents)
+    with pytest.raises(ValueError, match=f"must be whole. Received: {file}, which is damaged"):
+        open_source(name, fields=("boxes", "labels"))
