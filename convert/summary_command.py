@@ -3,8 +3,9 @@
   python -m convert summary runs/digits --data digits
 
 The folder's model.keras comes first; each .tflite file and TF.js folder is compared with it, at its
-own image size. The accuracies are noted in the exported models themselves, where the browser application finds them,
-and in the reports beside them. Exit status 1 if a float export does not answer as Keras does.
+own image size. The accuracies are noted in the exported models themselves, where the browser
+application finds them, and in the reports beside them. Exit status 1 if a float export does not
+answer as Keras does.
 """
 
 import argparse
@@ -46,13 +47,18 @@ def main(options: argparse.Namespace) -> int:
         )
     trained = open_predictor(options.run / "model.keras")
     source = open_source(options.data, fields=trained.task.fields or None)
-    reference = evaluate(trained, source, keep_outputs=True)
+
+    @functools.cache
+    def trained_at(size: tuple[int, int]):
+        return evaluate(open_predictor(trained.path, size), source, keep_outputs=True)
+
+    reference = trained_at(trained.size)
     rows = [("model.keras", trained, reference, "")]
     problems = []
     for path in exported:
         predictor = open_predictor(path)
         result = evaluate(predictor, source, keep_outputs=True)
-        comparison = predictor.task.compare(reference.outputs, result.outputs)
+        comparison = predictor.task.compare(trained_at(predictor.size).outputs, result.outputs)
         if predictor.precision in EXACT:
             file_format = "tfjs" if path.is_dir() else "tflite"
             problem = comparison.problem(file_format, predictor.precision)
