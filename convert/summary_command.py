@@ -2,12 +2,14 @@
 
   python -m convert summary runs/digits --data digits
 
-The folder's model.keras comes first; each .tflite file and TF.js folder is compared with it. The
-accuracies are noted in the exported models themselves, where the browser application finds them,
-and in the reports beside them. Exit status 1 if a float export does not answer as Keras does.
+The folder's model.keras comes first; each .tflite file and TF.js folder is compared with it, at its
+own image size. The accuracies are noted in the exported models themselves, where the browser
+application finds them, and in the reports beside them. Exit status 1 if a float export does not
+answer as Keras does.
 """
 
 import argparse
+import functools
 import sys
 from pathlib import Path
 
@@ -21,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's arguments to `parser`."""
     parser.add_argument("run", type=Path, metavar="RUN_DIR", help="folder of a training")
     parser.add_argument(
-        "--data", required=True, metavar="SOURCE", help="digits, folder:PATH or tfds:NAME"
+        "--data", required=True, metavar="SOURCE", help="digits, folder:PATH, masks:PATH and so on"
     )
 
 
@@ -45,13 +47,18 @@ def main(options: argparse.Namespace) -> int:
         )
     trained = open_predictor(options.run / "model.keras")
     source = open_source(options.data, fields=trained.task.fields or None)
-    reference = evaluate(trained, source, keep_outputs=True)
+
+    @functools.cache
+    def trained_at(size: tuple[int, int]):
+        return evaluate(open_predictor(trained.path, size), source, keep_outputs=True)
+
+    reference = trained_at(trained.size)
     rows = [("model.keras", trained, reference, "")]
     problems = []
     for path in exported:
         predictor = open_predictor(path)
         result = evaluate(predictor, source, keep_outputs=True)
-        comparison = predictor.task.compare(reference.outputs, result.outputs)
+        comparison = predictor.task.compare(trained_at(predictor.size).outputs, result.outputs)
         if predictor.precision in EXACT:
             file_format = "tfjs" if path.is_dir() else "tflite"
             problem = comparison.problem(file_format, predictor.precision)
@@ -67,7 +74,7 @@ def main(options: argparse.Namespace) -> int:
             f"{name:<24} {result.text(figure):>8} {predictor.num_bytes / 1000:>7.0f} "
             f"{result.milliseconds_per_image:>9.2f}  {against}".rstrip()
         )
-    print("times: Keras in batches of 64, exports one by one")
+    print("times: Keras in batches, exports one by one")
     for problem in problems:
         print(f"check failed: {problem}", file=sys.stderr)
     return 1 if problems else 0

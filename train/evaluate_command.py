@@ -83,12 +83,10 @@ def main(options: argparse.Namespace) -> int:
     if options.sheet:
         # A mistake in it should not come after minutes of measurement.
         draw_examples(predictors[-1], source, options.sheet, options.split)
-    # Whole masks of photographs are large.
-    batch_size = options.batch_size or (16 if task.whole_targets else 64)
     rows = []
     for predictor in predictors:
         skipped = SkippedImages(strict=options.strict)
-        evaluation = evaluate(predictor, source, options.split, batch_size, skipped)
+        evaluation = evaluate(predictor, source, options.split, options.batch_size, skipped)
         result = evaluation.summary()
         if options.sizes:
             height, width = predictor.size

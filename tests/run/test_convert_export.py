@@ -1,6 +1,7 @@
 """The export commands as a person calls them: what they print, write and answer."""
 
 import json
+import shutil
 import zipfile
 
 import keras
@@ -10,6 +11,7 @@ from PIL import Image
 
 from convert.__main__ import main
 from mobilevit_keras import commands
+from mobilevit_keras.description import read_description
 from mobilevit_keras.export import run_tfjs, run_tflite
 from mobilevit_keras.export.report import record_accuracy
 from tests.tiny import load_tiny, load_tiny_segmenter, patched_images
@@ -161,6 +163,37 @@ class TestSegmenter:
         status, printed, errors = convert("benchmark", *files, "--rounds", "2")
         assert status == 0, errors
         assert "64x64" in printed and "50.0%" in printed
+
+    def test_summary(self, segmenter_folder, convert, tmp_path):
+        """Two files of two sizes beside the model, on a folder of masks."""
+        run, data = tmp_path / "run", tmp_path / "data"
+        run.mkdir()
+        shutil.copy(segmenter_folder / "model.keras", run)
+        for name, size in (("same", "64"), ("other", "64x96")):
+            arguments = ("--size", size, "--images", segmenter_folder / "samples")
+            status, _, errors = convert(
+                "tflite", run / "model.keras", run / f"{name}.tflite", *arguments
+            )
+            assert status == 0, errors
+        for split, seed in (("train", 1), ("validation", 2)):
+            pairs = zip(*patched_images(3, 90, 120, seed=seed), strict=True)
+            for index, (image, mask) in enumerate(pairs):
+                for kind, pixels in (("images", image.astype(np.uint8)), ("masks", mask)):
+                    path = data / kind / split / f"{index}.png"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(pixels).save(path)
+        (data / "classes.txt").write_text("red\ngreen\nblue\n")
+        status, printed, errors = convert("summary", run, "--data", f"masks:{data}")
+        assert status == 0, errors
+        lines = printed.splitlines()
+        assert lines[0].startswith("3 validation images") and "mean_iou" in lines[1]
+        rows = {line.split()[0]: line for line in lines[2:5]}
+        assert rows.keys() == {"model.keras", "same.tflite", "other.tflite"}
+        for name in ("same.tflite", "other.tflite"):
+            assert "same class on 100.00% of the pixels" in rows[name]
+            accuracy = read_description(run / name)["accuracy"]
+            assert accuracy["images"] == 3 and 0.5 < accuracy["mean_iou"] < 1.0
+            assert f"{accuracy['mean_iou']:.2%}" in rows[name]
 
     def test_predict_prints_shares_and_writes_pictures(self, segmenter_folder, convert, tmp_path):
         (tmp_path / "bad.jpg").write_text("dear reader")
