@@ -3,9 +3,10 @@
   python -m train preview --recipe digits --output digits.png
   python -m train preview --data folder:photos --augmentation advanced --output photos.png
   python -m train preview --data masks:streets --base-size 256 --output streets.png
+  python -m train preview --data voc:cells --base-size 320 --output cells.png
 
 One row for each batch: its step, its number of images and their size, and the first of them with
-what their records say of them: their classes (of a mixed image the two largest parts), their masks.
+what their records say of them: classes (of a mixed image the two largest parts), masks or boxes.
 What the images are for is what the recipe says, or --task, or else what the data are made for.
 """
 

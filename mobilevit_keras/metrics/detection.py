@@ -40,16 +40,20 @@ class MultiBoxLoss(keras.losses.Loss):
         selected = answers | self._hard(ops.stop_gradient(losses[..., 0]), answers)
         # Of the anchors' own classes. (B, A, K + 1) -> (B, A)
         losses = ops.sum(losses * ops.one_hot(labels, losses.shape[-1]), axis=-1)
-        classification = ops.sum(ops.where(selected, losses, 0.0))
+        classification = ops.sum(ops.where(selected, losses, 0.0), axis=1)
 
         # Background may have any target, infinite ones too, whose gradients would be no numbers.
         targets = ops.where(answers[..., None], ops.cast(y_true["boxes"], "float32"), 0.0)
         distance = ops.abs(ops.cast(y_pred["boxes"], "float32") - targets)
         smooth = ops.where(distance < 1.0, 0.5 * ops.square(distance), distance - 0.5)
-        localisation = ops.sum(ops.where(answers[..., None], smooth, 0.0))
+        localisation = ops.sum(ops.where(answers[..., None], smooth, 0.0), axis=(1, 2))
 
-        number = mean_over_replicas(ops.sum(ops.cast(answers, "float32")))
-        return ops.divide_no_nan(localisation + classification, number)
+        # Of each image: Keras takes the mean, and among replicas its share.
+        losses = localisation + classification
+        if self.reduction in ("sum_over_batch_size", "mean", "mean_with_sample_weight"):
+            boxes = mean_over_replicas(ops.sum(ops.cast(answers, "float32")))
+            losses *= ops.divide_no_nan(ops.cast(ops.size(losses), "float32"), boxes)
+        return losses
 
     def _hard(self, losses, answers):
         """Of each image, the anchors of background that are least like it. `(B, A)`, booleans."""

@@ -1,3 +1,5 @@
+import math
+
 import keras
 import pytest
 
@@ -20,6 +22,14 @@ def test_published_figures(name):
         published.attention_multiply_adds, abs=5e5
     )
     assert counted.activations == pytest.approx(ACTIVATIONS[name], abs=5e3)
+
+
+def test_a_detectors_published_parameters():
+    described = DESCRIBED_MODELS["mobilevit_xxs detector"]
+    model = described.build(320)
+    counted = sum(math.prod(weight.shape) for weight in model.trainable_variables)
+    assert counted == described.published.parameters == 1_755_050
+    assert described.published.accuracy == 19.9
 
 
 def test_mobilenet_v2():

@@ -20,7 +20,7 @@ from tests.masks import NAMES, ColouredScenes
 from tests.tiny import build_tiny, build_tiny_segmenter
 from train import assembly
 from train.__main__ import main
-from train.config import SegmentationConfig, load_recipe, recipe_names
+from train.config import CONFIGS, SegmentationConfig, load_recipe, recipe_names
 
 
 def train(*arguments) -> int:
@@ -299,6 +299,4 @@ def test_the_papers_recipe():
 def test_recipes_of_a_task():
     assert "scenes" in recipe_names("segmentation") and "digits" in recipe_names("classification")
     assert "digits" not in recipe_names("segmentation")
-    assert set(recipe_names()) == set(recipe_names("segmentation")) | set(
-        recipe_names("classification")
-    )
+    assert set(recipe_names()) == {name for task in CONFIGS for name in recipe_names(task)}

@@ -253,7 +253,7 @@ def test_synchronized_statistics_on_one_replica_are_the_fused_kernels(rng):
         np.testing.assert_allclose(a, b, atol=2e-5)
 
 
-@pytest.mark.parametrize("part", ["norms", "dropout", "overflow", "masks"])
+@pytest.mark.parametrize("part", ["norms", "dropout", "overflow", "masks", "boxes"])
 def test_weights_after_sgd_on_two_devices(part, tmp_path):
     """Not after Adam, which does not see whether gradients are summed or averaged."""
     path = tmp_path / "weights.npz"

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from mobilevit_keras.layers.batch_norm import BatchNorm
-from mobilevit_keras.metrics import PixelCrossEntropy
+from mobilevit_keras.metrics import MultiBoxLoss, PixelCrossEntropy
 from mobilevit_keras.models.steps import train_step_on
 from mobilevit_keras.training.distribution import mend_fit
 from mobilevit_keras.training.optimizer import AdamW, LossScaleOptimizer
@@ -151,6 +151,39 @@ def masks(strategy) -> dict[str, list[np.ndarray]]:
     return {
         name: fit(
             s, compiled(s, build, optimizer, PixelCrossEntropy((1.0, 0.2, 5.0))), data
+        ).weights
+        for name, s in (("expected", None), ("found", strategy))
+    }
+
+
+class BoxesOfCells(MultiBoxLoss):
+    """Each cell is an anchor, whose box is its first four logits."""
+
+    def call(self, y_true, y_pred):
+        y_pred = keras.ops.reshape(y_pred, (-1, 36, 5))
+        boxes = y_pred[..., :4]
+        targets = {"logits": keras.ops.reshape(y_true, (-1, 36)), "boxes": boxes * 0.0}
+        return super().call(targets, {"logits": y_pred, "boxes": boxes})
+
+
+def boxes(strategy) -> dict[str, list[np.ndarray]]:
+    """Many boxes on the first replica, few on the second, none on either in a step."""
+
+    def build():
+        keras.utils.set_random_seed(0)
+        images = keras.Input((6, 6, 3))
+        x = keras.layers.Conv2D(4, 3, padding="same")(images)
+        return Functional(images, keras.layers.Conv2D(5, 1)(x))
+
+    rng = np.random.default_rng(1)
+    data = []
+    for step, (images, _) in enumerate(batches()):
+        shares = np.where(np.arange(BATCH) < BATCH // 2, 0.5, 0.02) * (step != 1)
+        is_box = rng.random((BATCH, 6, 6)) < shares[:, None, None]
+        data.append((images, np.where(is_box, rng.integers(1, 5, is_box.shape), 0)))
+    return {
+        name: fit(
+            s, compiled(s, build, lambda: keras.optimizers.SGD(0.1), BoxesOfCells()), data
         ).weights
         for name, s in (("expected", None), ("found", strategy))
     }
