@@ -1,6 +1,7 @@
 """A source of pictures with masks, made in memory."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -70,3 +71,14 @@ class ColouredScenes(Source):
                 "name": names[index],
             }
         )
+
+
+def write_scenes(folder: Path, count: int) -> None:
+    """Writes `coloured_scene`s as a person keeps them: images/, masks/ and classes.txt."""
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    for index in range(count):
+        image, mask = coloured_scene(index)
+        Image.fromarray(image).save(folder / "images" / f"{index}.jpg")
+        Image.fromarray(mask).save(folder / "masks" / f"{index}.png")
+    (folder / "classes.txt").write_text("".join(f"{name}\n" for name in NAMES), "utf-8")

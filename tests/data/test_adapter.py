@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from mobilevit_keras.data import EvaluationDataset, MultiScaleDataset
-from mobilevit_keras.data.targets import MOVES
+from mobilevit_keras.data.targets import KINDS, TargetKind
 from tests.data.images import NumberedImages
 
 ARGUMENTS = {"sizes": (32, 48), "base_size": 32, "batch_size": 16, "seed": 7}
@@ -165,15 +165,19 @@ class Points(NumberedImages):
 
 
 def test_several_targets_come_as_a_dict_and_follow_the_pixels(monkeypatch):
-    def move(point, geometry):
-        return geometry.boxes(tf.tile(point, [2])[None])[0, :2]
+    def decode(source, record, shape):
+        return {"point": record["point"]}
 
-    monkeypatch.setitem(MOVES, "point", move)
+    def move(moved, geometry):
+        return {"point": geometry.boxes(tf.tile(moved["point"], [2])[None])[0, :2]}
+
+    kind = TargetKind(("point",), decode, move, {})
+    monkeypatch.setattr("mobilevit_keras.data.targets.KINDS", (*KINDS, kind))
     source = Points(40)
     fixed = {"sampler": "fixed", "base_size": 32, "batch_size": 16, "augmentation": "none"}
     for dataset in (MultiScaleDataset(source, **fixed), EvaluationDataset(source, crop_size=32)):
         for images, targets in dataset:
-            assert list(targets) == ["label", "point", "weight"]
+            assert sorted(targets) == ["label", "point", "weight"]
             np.testing.assert_array_equal(targets["weight"], targets["label"].numpy() / 2)
             # The middle of the image is the middle of the crop.
             np.testing.assert_allclose(targets["point"], np.full((len(images), 2), 16), atol=1e-4)

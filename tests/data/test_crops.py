@@ -195,13 +195,13 @@ def test_larger_pictures_are_up_to_four_times_as_large(monkeypatch):
     assert 32 <= sides.min() < 34 and 126 < sides.max() <= 128
     # The mean of 1 / r over 1..4 is ln 4 / 3.
     assert abs(sides.mean() / 128 - np.log(4) / 3) < 0.02
+    room = 128 - sides
+    place = (frames[:, 0] / np.maximum(room, 1))[room > 16]
+    assert abs(place.mean() - 0.5) < 0.03 and place.min() < 0.05 and place.max() > 0.95
     _, frames = chosen(make_crop("sample", zoom_out=2.0), (160, 200), (128, 128), 500, BOX)
     assert 64 <= frames[:, 2].min() < 66
     _, frames = chosen(make_crop("sample", zoom_out=1.0), (160, 200), (128, 128), 50, BOX)
     assert np.all(frames == [0, 0, 128, 128])
-    room = 128 - sides
-    place = (frames[:, 0] / np.maximum(room, 1))[room > 16]
-    assert abs(place.mean() - 0.5) < 0.03 and place.min() < 0.05 and place.max() > 0.95
 
 
 def test_images_without_boxes_stay_whole():

@@ -175,11 +175,10 @@ def damage(folder, count):
 def everything(folder):
     """All images in both splits, so that the tests know which ones are trained on."""
     source = ImageFolder(folder)
-    source._files = {split: tf.concat(list(source._files.values()), 0) for split in source._files}
-    source._labels = {
-        split: tf.concat(list(source._labels.values()), 0) for split in source._labels
-    }
-    source._num_examples = {split: 30 for split in source._files}
+    splits = list(source._columns.values())
+    columns = {key: tf.concat([split[key] for split in splits], 0) for key in splits[0]}
+    source._columns = {split: columns for split in source._columns}
+    source._num_examples = {split: 30 for split in source._columns}
     return source
 
 

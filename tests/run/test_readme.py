@@ -11,6 +11,7 @@ import pytest
 import convert.__main__
 import train.__main__
 from mobilevit_keras import MobileViTImageClassifier, commands
+from tests.masks import write_scenes
 from tests.photos import write_coloured_photos
 from tests.weights import numpy_reference, torch_file
 
@@ -30,6 +31,9 @@ SMALL = {
     ),
     "python -m train classification --recipe finetune": "--smoke",
     "python -m train classification --recipe quantize": "--smoke --base-size 64",
+    "python -m train segmentation --recipe finetune_segmentation": "--smoke --epochs 30 "
+    "--ema-decay 0.5",
+    "python -m convert tflite runs/streets/model.keras": "--size 64",
 }
 
 
@@ -40,8 +44,9 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
-    """A person's folder: photos of two classes, a preset and a checkpoint that were downloaded."""
+    """A person's folder: photos, masks, a preset and a checkpoint that were downloaded."""
     write_coloured_photos(tmp_path / "photos", {"cat": 0, "dog": 2}, 10)
+    write_scenes(tmp_path / "streets", 24)
     MobileViTImageClassifier.from_variant("mobilevit_xxs").save(tmp_path / "preset.keras")
     torch_file.write(
         tmp_path / "mobilevit_s.pt", numpy_reference.random_checkpoint("mobilevit_xxs", 1000)
@@ -80,6 +85,9 @@ def test_commands(folder, monkeypatch):
         "runs/photos/tfjs/model.json",
         "runs/tuned/model.keras",
         "site/index.html",
+        "runs/streets/model.tflite",
+        "sheet.png",
+        "masks/1.mask.png",
     ):
         assert (folder / path).is_file(), path
 
