@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8000
 SERVE ?= 1
-# What `make demo` shows: classification, segmentation or detection.
+# What `make demo` shows: classification or segmentation.
 TASK ?= classification
 DATA_classification := digits
 RECIPE_classification := digits
@@ -13,9 +13,6 @@ SIZE_classification := 48
 DATA_segmentation := scenes
 RECIPE_segmentation := scenes
 SIZE_segmentation := 128
-DATA_detection := scenes
-RECIPE_detection := scenes_detection
-SIZE_detection := 160
 DATA := $(DATA_$(TASK))
 RECIPE := $(RECIPE_$(TASK))
 SIZE := $(SIZE_$(TASK))
@@ -57,7 +54,7 @@ $(WEB)/dist/index.html: $(WEB)/node_modules/.package-lock.json \
 
 .PHONY: need_task
 need_task:
-	@test -n "$(DATA)" || { echo "TASK is classification, segmentation or detection, not $(TASK)"; exit 2; }
+	@test -n "$(DATA)" || { echo "TASK is classification or segmentation, not $(TASK)"; exit 2; }
 
 demo: need_task setup
 	$(BIN)/python -m train $(TASK) --recipe $(RECIPE) --output $(RUN) --overwrite
@@ -87,7 +84,8 @@ test: setup lint chromium
 	$(BIN)/python -m pip check
 	$(PYTEST)
 
-# Training in several processes, a run that is killed, and WebGPU drawn in software.
+# The README's commands, longer trainings, several processes, a run that is killed, and WebGPU drawn in
+# software.
 test-slow: setup chromium
 	$(PYTEST) -m slow
 

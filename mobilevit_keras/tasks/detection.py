@@ -25,6 +25,7 @@ from mobilevit_keras.metrics.average_precision import SIZES
 from mobilevit_keras.models import MobileViTObjectDetector, VisionTask
 from mobilevit_keras.source_kinds import BOXES_AND_IGNORED
 from mobilevit_keras.tasks.classification import class_names_of
+from mobilevit_keras.tasks.errors import CheckError
 from mobilevit_keras.tasks.task import FileOutput, Meter, Outputs, Task
 
 LOCATION, SCORE = "location", "score"
@@ -187,7 +188,10 @@ class Detection(Task):
         ]
 
     def compare(self, expected: Outputs, actual: Outputs):
-        raise NotImplementedError
+        raise CheckError(
+            "A file must be compared with Keras before it is left, and a detector's cannot be yet. "
+            "Received: a detector to export."
+        )
 
     def find(
         self, outputs: Outputs, size: Sequence[int], score_threshold: float
