@@ -84,8 +84,7 @@ test: setup lint chromium
 	$(BIN)/python -m pip check
 	$(PYTEST)
 
-# The README's commands, longer trainings, several processes, a run that is killed, and WebGPU drawn in
-# software.
+# Training in several processes, a run that is killed, and WebGPU drawn in software.
 test-slow: setup chromium
 	$(PYTEST) -m slow
 
