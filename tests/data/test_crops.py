@@ -12,7 +12,7 @@ from mobilevit_keras.data.crops import (
     random_window,
 )
 from mobilevit_keras.data.multi_scale import MultiScaleDataset
-from tests.data.images import NumberedImages, framed_source
+from tests.data.images import Listed, NumberedImages, framed_source
 
 
 def torchvision_crops(generator, height, width, count, area, aspect):
@@ -254,3 +254,30 @@ def test_steps_alone_equal_those_of_the_whole_epoch(crop):
             batch,
             *parts,
         )
+
+
+class Relative(Listed):
+    """Boxes in parts of their image's sides, which `load_boxes` makes pixels of."""
+
+    def load_boxes(self, record, shape):
+        return record["boxes"] * tf.cast(tf.tile(tf.reverse(shape, [0]), [2]), tf.float32)
+
+
+def test_samples_are_taken_around_boxes_in_pixels():
+    pixels = framed_source(12)
+    records = [
+        {name: value.numpy() for name, value in record.items()}
+        for record in pixels.records("train", None, 0)
+    ]
+    for number, record in enumerate(records):
+        height, width = 90 + 10 * (number % 4), 140 - 15 * (number % 3)
+        record["boxes"] = record["boxes"] / np.float32([width, height, width, height])
+    relative = Relative(records, pixels.fields, pixels.class_names)
+    played = [
+        MultiScaleDataset(source, sizes=(32,), base_size=32, batch_size=6, crop="sample")
+        for source in (pixels, relative)
+    ]
+    for (images, targets), (same, moved) in zip(*played, strict=True):
+        np.testing.assert_allclose(images, same, atol=1e-6)
+        np.testing.assert_allclose(targets["boxes"], moved["boxes"], atol=1e-3)
+        np.testing.assert_array_equal(targets["labels"], moved["labels"])
