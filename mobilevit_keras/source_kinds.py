@@ -118,9 +118,6 @@ def kinds_with(fields: Sequence[str]) -> list[SourceKind]:
     return [kind for kind in KINDS if tuple(fields) in kind.fields]
 
 
-DATA_HELP = data_help(LABEL)
-
-
 def is_data_source(text: object) -> bool:
     """Whether something names a data source, and no file."""
     return kind_of(text) is not None

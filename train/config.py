@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from mobilevit_keras.paper import CROP_AREA, MINIMUM_SIZE, SHORT_SIDE, SIZES, ZOOM_OUT
-from mobilevit_keras.source_kinds import BOXES, DATA_HELP, LABEL, MASK, data_help, kind_of
+from mobilevit_keras.source_kinds import BOXES, LABEL, MASK, data_help, kind_of
 from mobilevit_keras.training.recipe import Recipe
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -46,7 +46,7 @@ class Config:
     )
 
     task: str = dataclasses.field(default="", kw_only=True)
-    data: str = option("", f"Images: {DATA_HELP}", "what to train on, and where to")
+    data: str = option("", f"Images: {data_help(LABEL)}", "what to train on, and where to")
     shuffle_buffer: int | None = option(
         None,
         "Records in the shuffle buffer of tfds: and tfrecord: sources, 4,096 by default",
@@ -326,7 +326,25 @@ class ClassificationConfig(Config):
 
 @dataclasses.dataclass(frozen=True)
 class DenseConfig(Config):
-    """What a training on the whole of each image depends on beside that."""
+    """What a training on the whole of each image depends on beside that; the paper's rates."""
+
+    BATCHES = (*Config.BATCHES, "crop", "short_side")
+
+    augmentation: str = option(
+        "photometric", "none, basic (crop and flip) or photometric (colours too)", "augmentation"
+    )
+    short_side: tuple[float, float] = option(
+        SHORT_SIDE,
+        "Of crop short_side: the image's shorter side over that of the window",
+        "augmentation",
+    )
+
+    initial_learning_rate: float = option(0.00009, "At the first update", "optimisation")
+    peak_learning_rate: float = option(0.0009, "After the warm-up", "optimisation")
+    final_learning_rate: float = option(0.000001, "At the last update", "optimisation")
+    warmup_steps: int = option(
+        500, "Updates of the warm-up; at most a tenth of the whole training", "optimisation"
+    )
 
     evaluation_size: tuple[int, ...] | None = option(
         None,
@@ -359,7 +377,6 @@ class SegmentationConfig(DenseConfig):
 
     FIELDS = MASK
     MODEL = (*DenseConfig.MODEL, "output_stride", "aspp_dropout", "classifier_dropout")
-    BATCHES = (*DenseConfig.BATCHES, "crop", "short_side")
 
     task: str = dataclasses.field(default="segmentation", kw_only=True)
     data: str = option(
@@ -382,27 +399,13 @@ class SegmentationConfig(DenseConfig):
     )
     batch_size: int = option(16, "Images of an update at the base size", "sizes and batches")
 
-    augmentation: str = option(
-        "photometric", "none, basic (crop and flip) or photometric (colours too)", "augmentation"
-    )
     crop: str = option(
         "short_side",
         "short_side (the image at a random size, a square window of it) or random_resized",
         "augmentation",
     )
-    short_side: tuple[float, float] = option(
-        SHORT_SIDE,
-        "Of crop short_side: the image's shorter side over that of the window",
-        "augmentation",
-    )
 
     epochs: int = option(50, "Passes over the training images", "optimisation")
-    initial_learning_rate: float = option(0.00009, "At the first update", "optimisation")
-    peak_learning_rate: float = option(0.0009, "After the warm-up", "optimisation")
-    final_learning_rate: float = option(0.000001, "At the last update", "optimisation")
-    warmup_steps: int = option(
-        500, "Updates of the warm-up; at most a tenth of the whole training", "optimisation"
-    )
     head_learning_rate_factor: float = option(
         10.0, "How many times the rate is what the task puts on the backbone", "optimisation"
     )
@@ -429,7 +432,7 @@ class DetectionConfig(DenseConfig):
     """What a training of an object detector depends on beside that; the paper's optimisation."""
 
     FIELDS = BOXES
-    BATCHES = (*DenseConfig.BATCHES, "crop", "short_side", "zoom_out")
+    BATCHES = (*DenseConfig.BATCHES, "zoom_out")
 
     task: str = dataclasses.field(default="detection", kw_only=True)
     data: str = option(
@@ -444,18 +447,10 @@ class DetectionConfig(DenseConfig):
     )
     batch_size: int = option(32, "Images of an update at the base size", "sizes and batches")
 
-    augmentation: str = option(
-        "photometric", "none, basic (crop and flip) or photometric (colours too)", "augmentation"
-    )
     crop: str = option(
         "sample",
         "sample (a part of the image around a box, or the image made smaller), short_side (the "
         "image at a random size, a square window of it) or random_resized",
-        "augmentation",
-    )
-    short_side: tuple[float, float] = option(
-        SHORT_SIDE,
-        "Of crop short_side: the image's shorter side over that of the window",
         "augmentation",
     )
     zoom_out: float = option(
@@ -466,12 +461,6 @@ class DetectionConfig(DenseConfig):
     )
 
     epochs: int = option(200, "Passes over the training images", "optimisation")
-    initial_learning_rate: float = option(0.00009, "At the first update", "optimisation")
-    peak_learning_rate: float = option(0.0009, "After the warm-up", "optimisation")
-    final_learning_rate: float = option(0.000001, "At the last update", "optimisation")
-    warmup_steps: int = option(
-        500, "Updates of the warm-up; at most a tenth of the whole training", "optimisation"
-    )
 
     def open_task(self, source=None):
         from mobilevit_keras.tasks import Detection

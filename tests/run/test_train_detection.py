@@ -4,8 +4,6 @@ import contextlib
 import csv
 import io
 import json
-import os
-import signal
 
 import numpy as np
 import pytest
@@ -16,8 +14,8 @@ from mobilevit_keras import MobileViTObjectDetector, commands
 from mobilevit_keras.models import load_model
 from mobilevit_keras.palette import class_colours
 from mobilevit_keras.source_kinds import BOXES_AND_IGNORED
-from mobilevit_keras.training.checkpoints import Checkpoints
 from tests.objects import NAMES, ColouredObjects
+from tests.run.stopping import check_stopped_is_whole
 from tests.tiny import build_tiny, build_tiny_detector
 from train import assembly
 from train.__main__ import main
@@ -104,26 +102,9 @@ def test_the_runs_folder(run, objects):
     assert ("scenes", {"fields": BOXES_AND_IGNORED, "shuffle_buffer": None}) in objects
 
 
-def test_stopped_and_resumed_it_is_the_same_to_the_bit(run, tmp_path, monkeypatch, capsys):
+def test_stopped_and_resumed_it_is_the_same_to_the_bit(run, tmp_path, monkeypatch):
     output, _ = run
-    end_of_step = Checkpoints.on_train_batch_end
-
-    def stop_once(self, batch, logs=None):
-        if self.total_step == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-        end_of_step(self, batch, logs)
-
-    monkeypatch.setattr(Checkpoints, "on_train_batch_end", stop_once)
-    arguments = [*SMALL, "--output", tmp_path / "run"]
-    assert train("detection", *arguments) == os.EX_TEMPFAIL
-    monkeypatch.undo()
-    capsys.readouterr()
-    assert train("detection", "--output", tmp_path / "run", "--resume") == 0
-    whole, cut = (
-        load_model(path / "model.keras").get_weights() for path in (output, tmp_path / "run")
-    )
-    for a, b in zip(whole, cut, strict=True):
-        np.testing.assert_array_equal(a, b)
+    check_stopped_is_whole(train, "detection", SMALL, output, tmp_path / "run", monkeypatch)
 
 
 class TestEvaluate:

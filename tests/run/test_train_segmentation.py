@@ -4,8 +4,6 @@ import contextlib
 import csv
 import io
 import json
-import os
-import signal
 
 import numpy as np
 import pytest
@@ -15,8 +13,8 @@ from PIL import Image
 from mobilevit_keras import MobileViTImageSegmenter, commands
 from mobilevit_keras.models import load_model
 from mobilevit_keras.palette import class_colours
-from mobilevit_keras.training.checkpoints import Checkpoints
 from tests.masks import NAMES, ColouredScenes
+from tests.run.stopping import check_stopped_is_whole
 from tests.tiny import build_tiny, build_tiny_segmenter
 from train import assembly
 from train.__main__ import main
@@ -97,27 +95,10 @@ def test_the_runs_folder(run, scenes):
     assert ("scenes", {"fields": ("mask",), "shuffle_buffer": None}) in scenes
 
 
-def test_stopped_and_resumed_it_is_the_same_to_the_bit(run, tmp_path, monkeypatch, capsys):
+def test_stopped_and_resumed_it_is_the_same_to_the_bit(run, tmp_path, monkeypatch):
     """With class weights, a head that learns faster, and an average."""
     output, _ = run
-    end_of_step = Checkpoints.on_train_batch_end
-
-    def stop_once(self, batch, logs=None):
-        if self.total_step == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-        end_of_step(self, batch, logs)
-
-    monkeypatch.setattr(Checkpoints, "on_train_batch_end", stop_once)
-    arguments = [*SMALL, "--output", tmp_path / "run"]
-    assert train("segmentation", *arguments) == os.EX_TEMPFAIL
-    monkeypatch.undo()
-    capsys.readouterr()
-    assert train("segmentation", "--output", tmp_path / "run", "--resume") == 0
-    whole, cut = (
-        load_model(path / "model.keras").get_weights() for path in (output, tmp_path / "run")
-    )
-    for a, b in zip(whole, cut, strict=True):
-        np.testing.assert_array_equal(a, b)
+    check_stopped_is_whole(train, "segmentation", SMALL, output, tmp_path / "run", monkeypatch)
 
 
 class TestEvaluate:
