@@ -146,6 +146,7 @@ def segmenter_folder(tmp_path_factory):
 
 
 class TestSegmenter:
+    @pytest.mark.slow
     def test_export_and_benchmark(self, segmenter_folder, convert, tmp_path):
         model = segmenter_folder / "model.keras"
         for precision in ("float32", "int8"):

@@ -95,6 +95,7 @@ def test_the_runs_folder(run, scenes):
     assert ("scenes", {"fields": ("mask",), "shuffle_buffer": None}) in scenes
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_it_is_the_same_to_the_bit(run, tmp_path, monkeypatch):
     """With class weights, a head that learns faster, and an average."""
     output, _ = run
@@ -164,6 +165,7 @@ class TestWeights:
             a, b = (model.head.aspp.get_weights() for model in (trained, tuned))
             assert all((x == y).all() for x, y in zip(a, b, strict=True))
 
+    @pytest.mark.slow
     def test_int8_with_a_teacher(self, run, tmp_path):
         trained, _ = run
         flags = ["--weights", trained / "model.keras", "--output", tmp_path / "run"]
