@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 HELP = "classify or segment image files by a .keras model, a checkpoint or a preset"
+KEEPS_LIBRARIES_QUIET = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -23,6 +23,7 @@ import sys
 from mobilevit_keras.commands import parse_size, size_text
 
 HELP = "measure a .keras or .tflite model on validation images"
+KEEPS_LIBRARIES_QUIET = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import zipfile
 
 import keras
@@ -105,6 +107,17 @@ def test_benchmark(run_folder, convert, tmp_path):
     assert first["xnnpack_partitions"] == 1
     assert second["bytes"] == model.stat().st_size
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_nothing_of_the_runtimes_reaches_the_terminal(run_folder, convert):
+    """In a process of its own: they introduce themselves once."""
+    model = run_folder / "model.tflite"
+    if not model.exists():
+        convert("tflite", run_folder / "model.keras", model)
+    command = [sys.executable, "-m", "convert", "benchmark", str(model), "--rounds", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "model.tflite" in done.stdout
+    assert done.stderr == ""
 
 
 def test_benchmark_mistakes(run_folder, convert, tmp_path):
