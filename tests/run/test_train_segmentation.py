@@ -140,6 +140,22 @@ class TestEvaluate:
         for number in (1, 2):
             assert np.all(pixels == class_colours()[number], axis=1).sum() > 6 * 50
 
+    @pytest.mark.parametrize("flag", ["--confusion", "--sheet"])
+    @pytest.mark.parametrize("name", ["picture", "model.keras"])
+    def test_a_picture_without_a_format_is_told_of_before_all_else(
+        self, flag, name, tmp_path, monkeypatch, capsys
+    ):
+        build_tiny_segmenter(3, NAMES).save(tmp_path / "model.keras")
+        model = (tmp_path / "model.keras").read_bytes()
+        monkeypatch.setattr("mobilevit_keras.evaluation.evaluate", lambda *_: pytest.fail("late"))
+        arguments = ["--model", tmp_path / "model.keras", "--data", "scenes"]
+        assert train("evaluate", *arguments, flag, tmp_path / name) == 2
+        assert f"known extension such as .png. Received: {tmp_path / name}" in (
+            capsys.readouterr().err
+        )
+        assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
+        assert (tmp_path / "model.keras").read_bytes() == model
+
     def test_a_classifier_has_no_sheet(self, tmp_path, capsys):
         build_tiny(3, NAMES).save(tmp_path / "model.keras")
         arguments = ["--model", tmp_path / "model.keras", "--data", "scenes"]
