@@ -75,7 +75,10 @@ def main(options: argparse.Namespace) -> int:
     """Runs the command; returns its exit status."""
     from mobilevit_keras.data import SkippedImages, open_source
     from mobilevit_keras.evaluation import draw_examples, evaluate, open_predictor
+    from mobilevit_keras.tasks.pictures import check_plot
 
+    if options.picture:
+        check_plot(options.picture)
     predictors = [open_predictor(options.model, size) for size in options.sizes or [None]]
     if options.suppression:
         predictors = [_with_suppression(each, options.suppression) for each in predictors]
