@@ -5,9 +5,11 @@ import tensorflow as tf
 
 from mobilevit_keras import MobileViTObjectDetector
 from mobilevit_keras.boxes import decode_boxes, encode_boxes, match_anchors, suppress
+from mobilevit_keras.layers.quantized_layers import QuantizedConv2D, QuantizedDepthwiseConv2D
 from mobilevit_keras.models import VARIANTS, load_model
 from mobilevit_keras.quantization import fold, quantize_aware
-from tests.tiny import build_tiny, build_tiny_detector
+from mobilevit_keras.tasks.objects import UNSURE_SCORE, pair_boxes
+from tests.tiny import build_tiny, build_tiny_detector, load_tiny_detector, object_images
 
 # With COCO's 80 classes and background; published.
 PARAMETERS = {
@@ -199,6 +201,54 @@ class TestFold:
         assert max(t.shape.rank or 0 for op in operations for t in op.outputs) == 4
         assert "SpaceToDepth" not in {op.type for op in operations}
 
-    def test_there_is_no_int8_form_yet(self):
-        with pytest.raises(ValueError, match="no int8 grids yet"):
-            quantize_aware(build_tiny_detector())
+
+class TestQuantized:
+    @pytest.fixture(scope="class")
+    def images(self):
+        return object_images(8, 64, 96, seed=3)[0] / 255.0
+
+    @pytest.fixture(scope="class")
+    def twin(self, images):
+        return quantize_aware(load_tiny_detector(), images)
+
+    def test_boxes_and_logits_have_grids_of_their_own(self, twin, images):
+        outputs = twin(images, training=False)
+        steps = {}
+        for name in ("boxes", "logits"):
+            grid = twin.get_layer(f"{name}_quantizer")
+            steps[name] = float(grid.step)
+            codes = np.asarray(outputs[name]) / steps[name]
+            np.testing.assert_allclose(codes, np.round(codes), atol=1e-3)
+            assert np.ptp(codes) > 100
+        assert steps["boxes"] != pytest.approx(steps["logits"], rel=0.05)
+
+    def test_every_convolution_knows_its_grids(self, twin):
+        for layer in twin._flatten_layers():
+            if isinstance(layer, QuantizedConv2D | QuantizedDepthwiseConv2D):
+                assert float(layer.input_step) > 0.0, layer.path
+                # The mean's own grid, and not that of the map, is what the global level is on.
+                assert layer._output_step is not None, layer.path
+        mean = float(twin.get_layer("pool_quantizer").step)
+        assert float(twin.get_layer("extra_global").conv.input_step) == pytest.approx(mean)
+
+    def test_it_finds_what_the_float_model_finds(self, twin, images):
+        model = load_tiny_detector()
+        pairs = pair_boxes(
+            model.detect(images, score_threshold=UNSURE_SCORE),
+            twin.detect(images, score_threshold=UNSURE_SCORE),
+        )
+        assert pairs.clear > 10 and pairs.agreement > 0.9 and pairs.mean_iou > 0.85
+
+    def test_it_can_be_trained_and_saved(self, twin, images, tmp_path):
+        model = quantize_aware(load_tiny_detector(), images)
+        _, boxes = object_images(8, 64, 96, seed=3)
+        targets = model.targets(boxes, 64, 96)
+        model.compile(keras.optimizers.Adam(1e-4), jit_compile=False)
+        before = model.get_layer("head_0").boxes.kernel.numpy()
+        history = model.fit(images, targets, batch_size=4, verbose=0)
+        assert np.isfinite(history.history["loss"][0])
+        assert np.any(model.get_layer("head_0").boxes.kernel.numpy() != before)
+        twin.save(tmp_path / "twin.keras")
+        loaded = load_model(tmp_path / "twin.keras")
+        for name, values in loaded(images, training=False).items():
+            np.testing.assert_array_equal(values, twin(images, training=False)[name])
