@@ -9,7 +9,16 @@ from mobilevit_keras.tasks.classification import Classification
 from mobilevit_keras.tasks.detection import Detection
 from mobilevit_keras.tasks.errors import CheckError
 from mobilevit_keras.tasks.segmentation import Segmentation
-from mobilevit_keras.tasks.task import Comparison, FileOutput, Meter, Outputs, Task
+from mobilevit_keras.tasks.task import (
+    IN_FILE,
+    RUNTIME,
+    SUPPRESSIONS,
+    Comparison,
+    FileOutput,
+    Meter,
+    Outputs,
+    Task,
+)
 
 TASKS: dict[str, type[Task]] = {}
 
@@ -56,6 +65,9 @@ register(Segmentation)
 register(Detection)
 
 __all__ = [
+    "IN_FILE",
+    "RUNTIME",
+    "SUPPRESSIONS",
     "TASKS",
     "CheckError",
     "Classification",

@@ -1,9 +1,10 @@
 """Where in an image there is what."""
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import keras
 import numpy as np
@@ -14,9 +15,7 @@ from mobilevit_keras.boxes import (
     MIN_SCALE,
     PADDING,
     RULES,
-    decode_boxes,
-    image_anchors,
-    suppress,
+    BoxDecoding,
     to_pixels,
 )
 from mobilevit_keras.data.sources.objects import CROWD, DIFFICULT
@@ -24,15 +23,9 @@ from mobilevit_keras.metrics import AveragePrecision, MultiBoxLoss
 from mobilevit_keras.metrics.average_precision import SIZES
 from mobilevit_keras.models import MobileViTObjectDetector, VisionTask
 from mobilevit_keras.source_kinds import BOXES_AND_IGNORED
-from mobilevit_keras.tasks.classification import class_names_of
-from mobilevit_keras.tasks.errors import CheckError
-from mobilevit_keras.tasks.task import FileOutput, Meter, Outputs, Task
-
-LOCATION, SCORE = "location", "score"
-"""The outputs of a file."""
-
-# From x, y, width, height to MediaPipe's order, and back.
-_SWAPPED = [1, 0, 3, 2]
+from mobilevit_keras.tasks.detection_files import DetectionFiles
+from mobilevit_keras.tasks.objects import SCORE_NAME
+from mobilevit_keras.tasks.task import Meter, Outputs
 
 # What counts for average precision; COCO's.
 _LEAST_SCORE = 0.01
@@ -65,7 +58,8 @@ class BoxMeter(Meter):
         """Takes the answers to a batch, and its boxes.
 
         Args:
-            outputs: {"location": `(B, A, 4)`, "score": `(B, A, K)`}.
+            outputs: {"location": `(B, A, 4)`, "score": `(B, A, K)`}, or what a file gives that
+                suppresses itself.
             targets: {"boxes": `(B, M, 4)` in pixels of the original images, "labels": `(B, M)`,
                 "shape": their heights and widths `(B, 2)`, "size": those of the network's `(B, 2)`}
                 and, where it is known, "ignored" `(B, M)`: what need not be found.
@@ -101,11 +95,8 @@ class BoxMeter(Meter):
         }
 
 
-class Detection(Task):
-    """Object detection: boxes and classes of the anchors of SSDLite.
-
-    A file's outputs are "location" `(1, A, 4)`, relative to the anchors: middle's y and x, height
-    and width; and "score" `(1, A, K)`, probabilities of the classes without background.
+class Detection(DetectionFiles):
+    """Object detection: boxes and classes of SSDLite's anchors; for files see `DetectionFiles`.
 
     Args:
         suppression: By which of `RULES` boxes that lie on each other go: "paper", in each class by
@@ -174,24 +165,21 @@ class Detection(Task):
         smooth = ops.where(distance < 1.0, 0.5 * ops.square(distance), distance - 0.5)
         return (entropy + ops.sum(sure * smooth)) / ops.maximum(ops.sum(sure), 1.0)
 
-    def serve(self, outputs) -> dict:
-        return {
-            LOCATION: ops.take(outputs["boxes"], ops.array(_SWAPPED), axis=-1),
-            SCORE: ops.softmax(ops.cast(outputs["logits"], "float32"))[..., 1:],
-        }
+    def by_rule(self, suppression: str) -> Self:
+        """The same task by another of `RULES`.
 
-    def file_outputs(self, model: VisionTask) -> list[FileOutput]:
-        location = "Middle's y and x, height and width of each anchor's box, relative to the anchor"
-        return [
-            FileOutput(LOCATION, location, None, None),
-            FileOutput(SCORE, "Probability of each class, for each anchor", class_names_of(model)),
-        ]
-
-    def compare(self, expected: Outputs, actual: Outputs):
-        raise CheckError(
-            "A file must be compared with Keras before it is left, and a detector's cannot be yet. "
-            "Received: a detector to export."
-        )
+        Raises:
+            ValueError: If there is no such rule, or a file suppresses by its own.
+        """
+        if self.in_file:
+            raise ValueError(
+                "A file that suppresses boxes itself does it by its own rule. "
+                f"Received: {suppression!r}."
+            )
+        task = copy.copy(self)
+        # Checks it.
+        task.suppression = type(self)(suppression).suppression
+        return task
 
     def find(
         self, outputs: Outputs, size: Sequence[int], score_threshold: float
@@ -199,18 +187,18 @@ class Detection(Task):
         """What answers say is where, the surest first.
 
         Args:
-            outputs: The answers, {"location", "score"}.
+            outputs: The answers, those of a file that suppresses itself too.
             size: Height and width of the network's images.
             score_threshold: What a score must be above.
 
         Returns:
             What `suppress` does; boxes are in sides of the image.
         """
-        anchors = image_anchors(*(int(side) for side in size), *self.scales)
-        boxes = decode_boxes(np.asarray(outputs[LOCATION], "float32")[..., _SWAPPED], anchors)
-        rule = RULES[self.suppression]
-        scores = np.asarray(outputs[SCORE], "float32")
-        return suppress(ops.convert_to_numpy(boxes), scores, score_threshold, **rule)
+        task = self
+        if self.decoding is None and not self.in_file:
+            task = copy.copy(self)
+            task.decoding = BoxDecoding(tuple(int(side) for side in size), *self.scales)
+        return task.found(outputs, score_threshold=score_threshold, **RULES[self.suppression])
 
     def prepare_evaluation(self, source) -> Callable:
         def with_size(images, targets):
@@ -268,7 +256,7 @@ class Detection(Task):
 
     def answers(self, outputs: Outputs, class_names: Sequence[str] | None, top: int) -> list:
         """For each image `(class name, score of its surest box)` pairs, the surest first."""
-        best = np.asarray(outputs[SCORE]).max(axis=1)
+        best = np.asarray(outputs[SCORE_NAME]).max(axis=1)
         names = class_names or [str(index) for index in range(best.shape[1])]
         order = np.argsort(-best, axis=1, kind="stable")[:, :top]
         return [

@@ -4,13 +4,19 @@ import abc
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import keras
 import numpy as np
 
+from mobilevit_keras.boxes import BoxDecoding
 from mobilevit_keras.models import VisionTask
 from mobilevit_keras.tasks.errors import CheckError
+
+RUNTIME, IN_FILE = "runtime", "in-file"
+"""Who suppresses a detector's boxes that lie on each other: whoever runs a file, or the file."""
+
+SUPPRESSIONS = (RUNTIME, IN_FILE)
 
 Outputs = Mapping[str, np.ndarray]
 """What a file answers to N images: arrays `(N, …)` by the names of its outputs."""
@@ -27,6 +33,8 @@ class FileOutput:
         range: Smallest and largest value; None where there are none.
         activation: Of a map of each class's logits, the function that makes probabilities of them
             and that is left to the runtime: "softmax". None of any other output.
+        kind: What its numbers are: "features"; "boxes", four numbers each; or "categories", whose
+            labels name its values and no axis.
     """
 
     name: str
@@ -34,6 +42,7 @@ class FileOutput:
     labels: Sequence[str] | None = None
     range: tuple[float, float] | None = (0.0, 1.0)
     activation: str | None = None
+    kind: str = "features"
 
 
 class Comparison(abc.ABC):
@@ -90,6 +99,7 @@ class Task(abc.ABC):
         curves: Title and metric of the pictures beside the loss's.
         whole_targets: Whether a meter takes targets as they lie in the original images, see
             `EvaluationDataset`.
+        decoding: How boxes are read from a file; None of a task without boxes.
         measured: Whether `monitor` is none of `metrics` but a figure of a meter, which a training
             then asks after every epoch.
     """
@@ -100,6 +110,7 @@ class Task(abc.ABC):
     monitor: ClassVar[str]
     curves: ClassVar[tuple[tuple[str, str], ...]]
     whole_targets: ClassVar[bool] = False
+    decoding: BoxDecoding | None = None
     measured: ClassVar[bool] = False
 
     @classmethod
@@ -137,6 +148,38 @@ class Task(abc.ABC):
         raise ValueError(f"There is no distillation for {self.name}. Received: a teacher.")
 
     # Files
+
+    def for_size(
+        self, model: VisionTask, size: tuple[int, int], suppression: str = RUNTIME
+    ) -> Self:
+        """The task as it is for a model's files of one size.
+
+        Args:
+            model: The model.
+            size: Height and width of the files' images.
+            suppression: One of `SUPPRESSIONS`.
+
+        Raises:
+            ValueError: If the task has no boxes to suppress in the file.
+        """
+        if suppression != RUNTIME:
+            raise ValueError(
+                f"Only a detector's file suppresses boxes. Received: suppression={suppression!r} "
+                f"for {self.name}."
+            )
+        return self
+
+    def for_description(self, description: Mapping[str, Any]) -> Self:
+        """The task as it is for a file that says this about itself.
+
+        Raises:
+            ValueError: If the file must be read by a rule that this version does not know.
+        """
+        return self
+
+    def described(self) -> dict[str, Any]:
+        """What a file says beside what all files say."""
+        return {}
 
     @abc.abstractmethod
     def serve(self, outputs) -> dict[str, Any]:
