@@ -162,8 +162,6 @@ def font_for(text: str, size: int = _FONT_SIZE) -> tuple[Any, str]:
         A font of Pillow's, and the text; where no font has all of its characters, those that are
         missing stand as escapes such as `\\u732b`, in place of empty boxes.
     """
-    from PIL import ImageFont
-
     own = _own_font()
     wanted = {ord(character) for character in text}
     path = own
@@ -174,9 +172,18 @@ def font_for(text: str, size: int = _FONT_SIZE) -> tuple[Any, str]:
         character.encode("unicode_escape").decode() if ord(character) in missing else character
         for character in text
     )
-    return ImageFont.truetype(path, size), shown
+    return _font(path, size), shown
 
 
+@functools.lru_cache(maxsize=32)
+def _font(path: str, size: int) -> Any:
+    # Opening one takes longer than drawing all the boxes of an image.
+    from PIL import ImageFont
+
+    return ImageFont.truetype(path, size)
+
+
+@functools.cache
 def _own_font() -> str:
     import matplotlib
 

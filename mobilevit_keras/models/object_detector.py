@@ -123,8 +123,11 @@ class MobileViTObjectDetector(VisionTask):
         parts = zip(*(head(x) for head, x in zip(heads, maps, strict=True)), strict=True)
         outputs = {}
         for name, of_maps, grid in zip(("boxes", "logits"), parts, grids, strict=True):
-            joined = keras.layers.Concatenate(axis=1, name=name, dtype="float32")(of_maps)
-            outputs[name] = quantize(grid, joined)
+            # XNNPACK joins five parts at most: the small maps' first.
+            *large, small = of_maps[0], of_maps[1], of_maps[2:]
+            small = keras.layers.Concatenate(axis=1, name=f"{name}_small", dtype="float32")(small)
+            join = keras.layers.Concatenate(axis=1, name=name, dtype="float32")
+            outputs[name] = quantize(grid, join([*large, small]))
         super().__init__(
             backbone,
             images=images,
