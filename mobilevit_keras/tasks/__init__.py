@@ -46,14 +46,14 @@ def get_task(name: str) -> Task:
 
 
 def task_of(model: keras.Model) -> Task:
-    """Returns the task that a model is for, with the model's options.
+    """Returns the task that a model is for, with its default options.
 
     Raises:
         ValueError: If it is for none of the table.
     """
     for task in TASKS.values():
         if isinstance(model, task.model_class):
-            return task.of_model(model)
+            return task()
     raise ValueError(
         f"A model must be of one of the tasks {', '.join(TASKS)}. "
         f"Received: {type(model).__module__}.{type(model).__name__}."

@@ -10,21 +10,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from mobilevit_keras.boxes import (
-    MAX_SCALE,
-    MIN_SCALE,
-    PADDING,
-    RULES,
-    BoxDecoding,
-    to_pixels,
-)
+from mobilevit_keras.boxes import PADDING, RULES, to_pixels
 from mobilevit_keras.data.sources.objects import CROWD, DIFFICULT
 from mobilevit_keras.metrics import AveragePrecision, MultiBoxLoss
 from mobilevit_keras.metrics.average_precision import SIZES
 from mobilevit_keras.models import MobileViTObjectDetector, VisionTask
 from mobilevit_keras.source_kinds import BOXES_AND_IGNORED
 from mobilevit_keras.tasks.detection_files import DetectionFiles
-from mobilevit_keras.tasks.objects import SCORE_NAME
 from mobilevit_keras.tasks.task import Meter, Outputs
 
 # What counts for average precision; COCO's.
@@ -32,6 +24,9 @@ _LEAST_SCORE = 0.01
 
 # What is drawn, and what a teacher must be sure of.
 _SURE = 0.5
+
+# What is told of an image in words.
+_LIKELY = 0.05
 
 # How many classes a caption names.
 _NAMED = 2
@@ -42,7 +37,8 @@ class BoxMeter(Meter):
 
     Args:
         class_names: Names of the classes.
-        find: Makes detections of answers, as `Detection.find` does.
+        find: Makes of answers what `suppress` returns, boxes in sides of the image, given the score
+            that a detection must be above.
 
     Attributes:
         class_names: Names of the classes.
@@ -58,15 +54,14 @@ class BoxMeter(Meter):
         """Takes the answers to a batch, and its boxes.
 
         Args:
-            outputs: {"location": `(B, A, 4)`, "score": `(B, A, K)`}, or what a file gives that
-                suppresses itself.
+            outputs: Those of a file of either form.
             targets: {"boxes": `(B, M, 4)` in pixels of the original images, "labels": `(B, M)`,
-                "shape": their heights and widths `(B, 2)`, "size": those of the network's `(B, 2)`}
-                and, where it is known, "ignored" `(B, M)`: what need not be found.
+                "shape": the images' heights and widths `(B, 2)`} and, where it is known, "ignored"
+                `(B, M)`: what need not be found.
         """
         targets = {name: np.asarray(values) for name, values in targets.items()}
         ignored = targets.get("ignored", np.zeros_like(targets["labels"]))
-        for image, found in enumerate(self._find(outputs, targets["size"][0], _LEAST_SCORE)):
+        for image, found in enumerate(self._find(outputs, _LEAST_SCORE)):
             rows = targets["labels"][image] != PADDING
             self.precision.update(
                 {**found, "boxes": to_pixels(found["boxes"], *targets["shape"][image])},
@@ -96,15 +91,18 @@ class BoxMeter(Meter):
 
 
 class Detection(DetectionFiles):
-    """Object detection: boxes and classes of SSDLite's anchors; for files see `DetectionFiles`.
+    """Object detection: boxes and classes of the anchors of SSDLite.
+
+    What takes answers, as `meter` and `draw_examples` do, needs to know for which images: see
+    `for_size` and `for_description`.
 
     Args:
-        suppression: By which of `RULES` boxes that lie on each other go: "paper", in each class by
-            itself; or "mediapipe", whatever their classes, as users of its detector get them.
-        min_scale, max_scale: The anchors', see `ssd_anchors`.
+        rules: By which of `RULES` boxes that lie on each other go, where a file does not do it:
+            "paper", in each class by itself; or "mediapipe", whatever their classes, as users of
+            its detector get them.
 
     Raises:
-        ValueError: If there is no such rule.
+        ValueError: If there are no such rules.
     """
 
     name = "detection"
@@ -115,22 +113,14 @@ class Detection(DetectionFiles):
     whole_targets = True
     measured = True
 
-    def __init__(
-        self,
-        suppression: str = "paper",
-        min_scale: float = MIN_SCALE,
-        max_scale: float = MAX_SCALE,
-    ) -> None:
-        if suppression not in RULES:
-            raise ValueError(
-                f"`suppression` must be one of {tuple(RULES)}. Received: {suppression!r}."
-            )
-        self.suppression = suppression
-        self.scales = (min_scale, max_scale)
+    def __init__(self, rules: str = "paper") -> None:
+        self.rules = _known(rules)
 
-    @classmethod
-    def of_model(cls, model: VisionTask) -> "Detection":
-        return cls(min_scale=model.min_scale, max_scale=model.max_scale)
+    def with_rules(self, rules: str) -> Self:
+        """The same task, whose boxes go by other rules."""
+        task = copy.copy(self)
+        task.rules = _known(rules)
+        return task
 
     def prepare(self, model: VisionTask) -> Callable:
         def match(images, targets):
@@ -165,48 +155,20 @@ class Detection(DetectionFiles):
         smooth = ops.where(distance < 1.0, 0.5 * ops.square(distance), distance - 0.5)
         return (entropy + ops.sum(sure * smooth)) / ops.maximum(ops.sum(sure), 1.0)
 
-    def by_rule(self, suppression: str) -> Self:
-        """The same task by another of `RULES`.
-
-        Raises:
-            ValueError: If there is no such rule, or a file suppresses by its own.
-        """
-        if self.in_file:
-            raise ValueError(
-                "A file that suppresses boxes itself does it by its own rule. "
-                f"Received: {suppression!r}."
-            )
-        task = copy.copy(self)
-        # Checks it.
-        task.suppression = type(self)(suppression).suppression
-        return task
-
-    def find(
-        self, outputs: Outputs, size: Sequence[int], score_threshold: float
-    ) -> list[dict[str, np.ndarray]]:
-        """What answers say is where, the surest first.
+    def find(self, outputs: Outputs, score_threshold: float) -> list[dict[str, np.ndarray]]:
+        """What answers say is where, the surest first; see `found`.
 
         Args:
-            outputs: The answers, those of a file that suppresses itself too.
-            size: Height and width of the network's images.
+            outputs: The answers.
             score_threshold: What a score must be above.
-
-        Returns:
-            What `suppress` does; boxes are in sides of the image.
         """
-        task = self
-        if self.decoding is None and not self.in_file:
-            task = copy.copy(self)
-            task.decoding = BoxDecoding(tuple(int(side) for side in size), *self.scales)
-        return task.found(outputs, score_threshold=score_threshold, **RULES[self.suppression])
-
-    def prepare_evaluation(self, source) -> Callable:
-        def with_size(images, targets):
-            shape = ops.shape(images)
-            size = ops.broadcast_to(ops.cast(ops.stack(shape[1:3]), "int32"), (shape[0], 2))
-            return images, {**targets, "size": size}
-
-        return with_size
+        found = self.found(outputs, score_threshold=score_threshold, **RULES[self.rules])
+        # A file that suppresses has a threshold of its own.
+        are_sure = [each["scores"] > score_threshold for each in found]
+        return [
+            {name: values[is_sure] for name, values in each.items()}
+            for each, is_sure in zip(found, are_sure, strict=True)
+        ]
 
     def meter(self, class_names: Sequence[str] | None) -> BoxMeter:
         return BoxMeter(class_names, self.find)
@@ -232,7 +194,7 @@ class Detection(DetectionFiles):
         from mobilevit_keras.tasks.pictures import draw_sheet, panel_of
 
         rows = []
-        found = self.find(outputs, images[0].shape[:2], _SURE)
+        found = self.find(outputs, _SURE)
         for image, answer, target in zip(images, found, targets, strict=True):
             shape = np.asarray(target["shape"])
             panel = panel_of(image, *shape)
@@ -256,10 +218,17 @@ class Detection(DetectionFiles):
 
     def answers(self, outputs: Outputs, class_names: Sequence[str] | None, top: int) -> list:
         """For each image `(class name, score of its surest box)` pairs, the surest first."""
-        best = np.asarray(outputs[SCORE_NAME]).max(axis=1)
-        names = class_names or [str(index) for index in range(best.shape[1])]
-        order = np.argsort(-best, axis=1, kind="stable")[:, :top]
-        return [
-            [(names[index], float(scores[index])) for index in row]
-            for scores, row in zip(best, order, strict=True)
-        ]
+        answers = []
+        for found in self.find(outputs, _LIKELY):
+            best: dict[int, float] = {}
+            for label, score in zip(found["labels"].tolist(), found["scores"], strict=True):
+                best.setdefault(label, float(score))
+            names = class_names or [str(label) for label in range(max(best, default=0) + 1)]
+            answers.append([(names[label], score) for label, score in best.items()][:top])
+        return answers
+
+
+def _known(rules: str) -> str:
+    if rules not in RULES:
+        raise ValueError(f"`rules` must be one of {tuple(RULES)}. Received: {rules!r}.")
+    return rules

@@ -113,11 +113,6 @@ class Task(abc.ABC):
     decoding: BoxDecoding | None = None
     measured: ClassVar[bool] = False
 
-    @classmethod
-    def of_model(cls, model: VisionTask) -> "Task":
-        """The task with those of its options that a model says, and its defaults of the others."""
-        return cls()
-
     # Training
 
     def prepare(self, model: VisionTask) -> Callable | None:
