@@ -108,7 +108,7 @@ def _with_rules(predictor, rules: str):
     from mobilevit_keras.tasks import Detection
 
     task = predictor.task
-    if not isinstance(task, Detection) or task.in_file:
+    if not isinstance(task, Detection) or task.file.suppresses:
         what = "which suppresses" if isinstance(task, Detection) else f"which is for {task.name}"
         raise ValueError(
             "`--suppression-rules` are for detectors whose files leave suppression to others. "

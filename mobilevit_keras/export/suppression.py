@@ -2,29 +2,22 @@
 
 import numpy as np
 
-from mobilevit_keras.boxes import suppress
+from mobilevit_keras.boxes import BoxDecoding
 from mobilevit_keras.export.flatbuffer_edits import add_suppression
-from mobilevit_keras.tasks import CheckError, Outputs
-from mobilevit_keras.tasks.detection_files import (
-    CATEGORY_NAME,
-    IN_FILE_RULES,
-    NUMBER_NAME,
-    DetectionFiles,
-)
-from mobilevit_keras.tasks.logit_comparison import BOUNDS
-from mobilevit_keras.tasks.objects import LOCATION_NAME, SCORE_NAME, pair_boxes
+from mobilevit_keras.tasks.detection_files import CATEGORY_NAME, IN_FILE_RULES, NUMBER_NAME
+from mobilevit_keras.tasks.objects import LOCATION_NAME, SCORE_NAME
 
 
-def with_suppression(content: bytes, task: DetectionFiles, num_classes: int) -> bytes:
+def with_suppression(content: bytes, decoding: BoxDecoding, num_classes: int) -> bytes:
     """Returns a file that gives boxes, classes, scores and their number.
 
     Args:
         content: A `.tflite` file that gives "location" and "score".
-        task: Its task, for its size.
+        decoding: How boxes are read from them.
         num_classes: Number of classes.
     """
     maximum = IN_FILE_RULES["maximum"]
-    y_scale, x_scale, h_scale, w_scale = task.decoding.scales
+    y_scale, x_scale, h_scale, w_scale = decoding.scales
     options = {
         "max_detections": maximum,
         "detections_per_class": maximum,
@@ -45,26 +38,5 @@ def with_suppression(content: bytes, task: DetectionFiles, num_classes: int) -> 
         (SCORE_NAME, (1, maximum)),
         (NUMBER_NAME, (1,)),
     ]
-    anchors = np.ascontiguousarray(task.decoding.anchors[:, (1, 0, 3, 2)])
+    anchors = np.ascontiguousarray(decoding.anchors[:, (1, 0, 3, 2)])
     return add_suppression(content, (LOCATION_NAME, SCORE_NAME), anchors, options, outputs)
-
-
-def check_suppression(
-    plain: Outputs, answers: Outputs, task: DetectionFiles, precision: str
-) -> None:
-    """Checks that a file finds what its own anchors say.
-
-    Args:
-        plain: What it gave before it suppressed.
-        answers: What it gives.
-        task: Its task.
-        precision: How its numbers are stored.
-
-    Raises:
-        CheckError: If it finds something else.
-    """
-    boxes = task.decoding.boxes(plain[LOCATION_NAME])
-    expected = suppress(boxes, plain[SCORE_NAME], **IN_FILE_RULES)
-    problem = pair_boxes(expected, task.found(answers)).problem(BOUNDS["tflite", precision])
-    if problem is not None:
-        raise CheckError(f"What suppresses in the file goes wrong. {problem}")

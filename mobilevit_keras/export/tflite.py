@@ -20,7 +20,7 @@ from mobilevit_keras.export.metadata import add_metadata, label_files
 from mobilevit_keras.export.report import archive_entries, describe, write_copies
 from mobilevit_keras.export.serving import check_export_size, keras_outputs, serving_directory
 from mobilevit_keras.export.structure import check_structure, inspect_tflite
-from mobilevit_keras.export.suppression import check_suppression, with_suppression
+from mobilevit_keras.export.suppression import with_suppression
 from mobilevit_keras.export.tflite_runner import run_tflite
 from mobilevit_keras.files import atomic_path
 from mobilevit_keras.layers import QUANTIZED, TRAINING
@@ -131,16 +131,16 @@ def export_tflite(
             with serving_directory(deployed, task, size, input_type == "float32") as saved_model:
                 convert("tflite", saved_model, temporary, options)
         content = temporary.read_bytes()
-        plain = None
+        anchors = None
         if suppression == IN_FILE:
-            plain = run_tflite(temporary, check_images).outputs
-            content = with_suppression(content, task, model.num_classes)
+            anchors = run_tflite(temporary, check_images).outputs
+            content = with_suppression(content, task.file.decoding, model.num_classes)
         content = add_metadata(
             content,
             task.file_outputs(model),
             model.variant,
             f"Image {task.name}",
-            task.decoding if suppression == RUNTIME else None,
+            task.decoding,
         )
         temporary.write_bytes(content)
         structure = inspect_tflite(temporary)
@@ -149,16 +149,16 @@ def export_tflite(
         custom = (SUPPRESSION,) if suppression == IN_FILE else ()
         check_structure(structure, chosen.max_partitions, chosen.is_int8, may_leave, custom)
         answers = run_tflite(temporary, check_images).outputs
-        if plain is None:
-            plain = answers
-        else:
-            check_suppression(plain, answers, task, precision)
+        if anchors is not None:
+            task.compare(anchors, answers).check("tflite", precision)
+        # What suppresses is compared with its own anchors, and these with Keras's.
+        plain, plain_task = answers if anchors is None else anchors, task.for_size(model, size)
         reference = deployed if deployed.form == QUANTIZED else model
-        comparison = task.compare(keras_outputs(reference, task, check_images), plain)
+        comparison = plain_task.compare(keras_outputs(reference, task, check_images), plain)
         comparison.check("tflite", precision)
         more: dict[str, Any] = {"structure": structure.summary()}
         if chosen.calibrates and calibration_images is not None:
-            trained = task.compare(keras_outputs(model, task, check_images), plain)
+            trained = plain_task.compare(keras_outputs(model, task, check_images), plain)
             more["float_parity"] = trained.as_json() | {"summary": trained.summary()}
             more["calibration_images"] = len(calibration_images)
         description = describe(

@@ -1,6 +1,5 @@
 """Where in an image there is what."""
 
-import copy
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,14 +9,22 @@ import keras
 import numpy as np
 from keras import ops
 
-from mobilevit_keras.boxes import PADDING, RULES, to_pixels
+from mobilevit_keras.boxes import PADDING, RULES, BoxDecoding, file_order, to_pixels
 from mobilevit_keras.data.sources.objects import CROWD, DIFFICULT
+from mobilevit_keras.layers.fake_quant import FLOAT_AGAIN
 from mobilevit_keras.metrics import AveragePrecision, MultiBoxLoss
 from mobilevit_keras.metrics.average_precision import SIZES
 from mobilevit_keras.models import MobileViTObjectDetector, VisionTask
 from mobilevit_keras.source_kinds import BOXES_AND_IGNORED
-from mobilevit_keras.tasks.detection_files import DetectionFiles
-from mobilevit_keras.tasks.task import Meter, Outputs
+from mobilevit_keras.tasks.classification import class_names_of
+from mobilevit_keras.tasks.detection_files import IN_FILE_RULES, DetectorFile
+from mobilevit_keras.tasks.objects import (
+    LOCATION_NAME,
+    SCORE_NAME,
+    BoxComparison,
+    DetectionComparison,
+)
+from mobilevit_keras.tasks.task import IN_FILE, RUNTIME, FileOutput, Meter, Outputs, Task
 
 # What counts for average precision; COCO's.
 _LEAST_SCORE = 0.01
@@ -90,16 +97,17 @@ class BoxMeter(Meter):
         }
 
 
-class Detection(DetectionFiles):
+class Detection(Task):
     """Object detection: boxes and classes of the anchors of SSDLite.
 
-    What takes answers, as `meter` and `draw_examples` do, needs to know for which images: see
-    `for_size` and `for_description`.
+    What takes answers, as `compare`, `meter` and `draw_examples` do, needs to know for which
+    images: see `for_size` and `for_description`.
 
     Args:
         rules: By which of `RULES` boxes that lie on each other go, where a file does not do it:
             "paper", in each class by itself; or "mediapipe", whatever their classes, as users of
             its detector get them.
+        file: How answers are given, where that is known.
 
     Raises:
         ValueError: If there are no such rules.
@@ -113,14 +121,15 @@ class Detection(DetectionFiles):
     whole_targets = True
     measured = True
 
-    def __init__(self, rules: str = "paper") -> None:
-        self.rules = _known(rules)
+    def __init__(self, rules: str = "paper", file: DetectorFile | None = None) -> None:
+        if rules not in RULES:
+            raise ValueError(f"`rules` must be one of {tuple(RULES)}. Received: {rules!r}.")
+        self.rules = rules
+        self._file = file
 
     def with_rules(self, rules: str) -> Self:
         """The same task, whose boxes go by other rules."""
-        task = copy.copy(self)
-        task.rules = _known(rules)
-        return task
+        return type(self)(rules, self._file)
 
     def prepare(self, model: VisionTask) -> Callable:
         def match(images, targets):
@@ -155,20 +164,60 @@ class Detection(DetectionFiles):
         smooth = ops.where(distance < 1.0, 0.5 * ops.square(distance), distance - 0.5)
         return (entropy + ops.sum(sure * smooth)) / ops.maximum(ops.sum(sure), 1.0)
 
+    @property
+    def file(self) -> DetectorFile:
+        """How answers are given.
+
+        Raises:
+            ValueError: If that is not known.
+        """
+        if self._file is None:
+            raise ValueError(
+                "Of detections the task must know for which images they are: see `for_size` and "
+                "`for_description`. Received: a task of any."
+            )
+        return self._file
+
+    @property
+    def decoding(self) -> BoxDecoding | None:
+        return None if self.file.suppresses else self.file.decoding
+
+    def for_size(
+        self, model: VisionTask, size: tuple[int, int], suppression: str = RUNTIME
+    ) -> Self:
+        file = DetectorFile(model.decoding(*size), suppresses=suppression == IN_FILE)
+        return type(self)(self.rules, file)
+
+    def for_description(self, description: Mapping[str, Any]) -> Self:
+        return type(self)(self.rules, DetectorFile.from_description(description))
+
+    def described(self) -> dict[str, Any]:
+        return self.file.described()
+
+    def serve(self, outputs) -> dict[str, Any]:
+        # Background is no answer. In int8 the factor keeps probabilities in float where they are
+        # cut, below one; the cut is written without an ellipsis, which XNNPACK does not take.
+        scores = ops.softmax(ops.cast(outputs["logits"], "float32")) * (1.0 / FLOAT_AGAIN)
+        return {LOCATION_NAME: file_order(outputs["boxes"]), SCORE_NAME: scores[:, :, 1:]}
+
+    def file_outputs(self, model: VisionTask) -> list[FileOutput]:
+        return self.file.outputs(class_names_of(model))
+
+    def compare(self, expected: Outputs, actual: Outputs) -> BoxComparison:
+        """Compares a file's answers with what Keras's anchors say; see `Task`."""
+        if not self.file.suppresses:
+            return DetectionComparison(expected, actual, self.file.decoding)
+        by_anchors = DetectorFile(self.file.decoding).found(expected, **IN_FILE_RULES)
+        return BoxComparison(by_anchors, self.file.found(actual, IN_FILE_RULES["score_threshold"]))
+
     def find(self, outputs: Outputs, score_threshold: float) -> list[dict[str, np.ndarray]]:
-        """What answers say is where, the surest first; see `found`.
+        """What answers say is where, the surest first; see `DetectorFile.found`.
 
         Args:
             outputs: The answers.
             score_threshold: What a score must be above.
         """
-        found = self.found(outputs, score_threshold=score_threshold, **RULES[self.rules])
-        # A file that suppresses has a threshold of its own.
-        are_sure = [each["scores"] > score_threshold for each in found]
-        return [
-            {name: values[is_sure] for name, values in each.items()}
-            for each, is_sure in zip(found, are_sure, strict=True)
-        ]
+        return self.file.found(outputs, score_threshold, **RULES[self.rules])
 
     def meter(self, class_names: Sequence[str] | None) -> BoxMeter:
         return BoxMeter(class_names, self.find)
@@ -226,9 +275,3 @@ class Detection(DetectionFiles):
             names = class_names or [str(label) for label in range(max(best, default=0) + 1)]
             answers.append([(names[label], score) for label, score in best.items()][:top])
         return answers
-
-
-def _known(rules: str) -> str:
-    if rules not in RULES:
-        raise ValueError(f"`rules` must be one of {tuple(RULES)}. Received: {rules!r}.")
-    return rules

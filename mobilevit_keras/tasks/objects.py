@@ -106,12 +106,68 @@ class Pairs:
         return None
 
 
-class DetectionComparison(Comparison):
+class BoxComparison(Comparison):
+    """The boxes that a file finds, beside those that it should.
+
+    One that is clearly there must be found by the other as well, of its class and in its place, if
+    less surely: a score next to a threshold may fall on either side of it. That goes both ways, so
+    that a file may invent nothing either.
+
+    Args:
+        expected: What should be found in each image, from `UNSURE_SCORE` on.
+        actual: What the file finds.
+    """
+
+    def __init__(self, expected: Sequence[Found], actual: Sequence[Found]) -> None:
+        self._images, self._found = len(expected), (expected, actual)
+
+    @functools.cached_property
+    def pairs(self) -> Pairs:
+        """The boxes of both that belong together."""
+        return pair_boxes(*self._found)
+
+    @property
+    def box_agreement(self) -> float:
+        """Share of the boxes clearly there, in either, that both find; 1 of none."""
+        return self.pairs.agreement
+
+    @property
+    def mean_iou(self) -> float | None:
+        """Mean intersection over union of the boxes that both find; None where there are none."""
+        return self.pairs.mean_iou
+
+    @property
+    def mean_score_difference(self) -> float | None:
+        """Mean difference of their scores, likewise."""
+        differences = self.pairs.score_differences
+        return float(differences.mean()) if differences.size else None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "images": self._images,
+            "clear_boxes": self.pairs.clear,
+            "box_agreement": self.box_agreement,
+            "mean_iou": self.mean_iou,
+            "mean_score_difference": self.mean_score_difference,
+        }
+
+    def summary(self) -> str:
+        if self.mean_iou is None:
+            return f"no boxes on {self._images} images"
+        return (
+            f"{100 * self.box_agreement:.1f}% of the boxes found by both, mean IoU "
+            f"{100 * self.mean_iou:.1f}%, scores off by {100 * self.mean_score_difference:.2g} "
+            f"points, on {self._images} images"
+        )
+
+    def problem(self, file_format: str, precision: str) -> str | None:
+        return self.pairs.problem(BOUNDS[file_format, precision])
+
+
+class DetectionComparison(BoxComparison):
     """What a file says of every anchor, and the boxes that a user sees of it, beside Keras's.
 
-    Boxes are those after suppression. One that is clearly there must be found by the other as
-    well, of its class and in its place, if less surely: a score next to a threshold may fall on
-    either side of it. That goes both ways, so that a file may invent nothing either.
+    Boxes are those after suppression.
 
     Args:
         expected: Keras's {"location": `(N, A, 4)`, "score": `(N, A, K)`}.
@@ -125,75 +181,45 @@ class DetectionComparison(Comparison):
     def __init__(self, expected: Outputs, actual: Outputs, decoding: BoxDecoding) -> None:
         for name in (LOCATION_NAME, SCORE_NAME):
             check_shapes(expected[name], actual[name])
+        self._images = len(expected[SCORE_NAME])
         self._expected, self._actual, self._decoding = expected, actual, decoding
         self.scores = _Scores(expected[SCORE_NAME], actual[SCORE_NAME])
         sureness = expected[SCORE_NAME].sum(axis=-1)
         self.places = _Places(expected[LOCATION_NAME], actual[LOCATION_NAME], sureness)
 
     @functools.cached_property
-    def _pairs(self) -> Pairs:
-        return pair_boxes(
-            *(
-                suppress(
-                    self._decoding.boxes(outputs[LOCATION_NAME]), outputs[SCORE_NAME], UNSURE_SCORE
-                )
-                for outputs in (self._expected, self._actual)
-            )
+    def pairs(self) -> Pairs:
+        # Not before anybody asks: of what is no number there are no boxes.
+        found = (
+            suppress(self._decoding.boxes(each[LOCATION_NAME]), each[SCORE_NAME], UNSURE_SCORE)
+            for each in (self._expected, self._actual)
         )
+        return pair_boxes(*found)
 
     @property
     def max_abs_difference(self) -> float:
         """Largest difference of a score."""
         return float(np.max(np.abs(self._expected[SCORE_NAME] - self._actual[SCORE_NAME])))
 
-    @property
-    def box_agreement(self) -> float:
-        """Share of the boxes clearly there, in Keras or the file, that both find; 1 of none."""
-        return self._pairs.agreement
-
-    @property
-    def mean_iou(self) -> float | None:
-        """Mean intersection over union of the boxes that both find; None where there are none."""
-        return self._pairs.mean_iou
-
-    @property
-    def mean_score_difference(self) -> float | None:
-        """Mean difference of their scores, likewise."""
-        differences = self._pairs.score_differences
-        return float(differences.mean()) if differences.size else None
-
     def as_json(self) -> dict[str, Any]:
-        return {
-            "images": len(self._expected[SCORE_NAME]),
+        return super().as_json() | {
             "max_abs_difference": self.max_abs_difference,
-            "clear_boxes": self._pairs.clear,
-            "box_agreement": self.box_agreement,
-            "mean_iou": self.mean_iou,
-            "mean_score_difference": self.mean_score_difference,
             "relative_difference": self.scores.relative_difference,
             "relative_difference_of_places": self.places.relative_difference,
             "differing_images": self.scores.differing_images(EIGHT_BITS),
         }
 
     def summary(self) -> str:
-        images = len(self._expected[SCORE_NAME])
-        answers = f"logits off by {100 * self.scores.relative_difference:.2g}% of what changes"
-        if self.mean_iou is None:
-            return f"no boxes on {images} images; {answers}"
-        return (
-            f"{100 * self.box_agreement:.1f}% of the boxes found by both, mean IoU "
-            f"{100 * self.mean_iou:.1f}%, scores off by {100 * self.mean_score_difference:.2g} "
-            f"points, {answers}, on {images} images"
-        )
+        share = 100 * self.scores.relative_difference
+        return f"{super().summary()}; logits off by {share:.2g}% of what changes"
 
     def problem(self, file_format: str, precision: str) -> str | None:
         if not np.all(np.isfinite(self._actual[LOCATION_NAME])):
             return "The file must answer with numbers. It gives NaN or infinity."
-        bound = BOUNDS[file_format, precision]
         return (
             self.scores.problem(file_format, precision)
             or self.places.problem(file_format, precision)
-            or self._pairs.problem(bound)
+            or super().problem(file_format, precision)
         )
 
 

@@ -99,7 +99,6 @@ class Task(abc.ABC):
         curves: Title and metric of the pictures beside the loss's.
         whole_targets: Whether a meter takes targets as they lie in the original images, see
             `EvaluationDataset`.
-        decoding: How boxes are read from a file; None of a task without boxes.
         measured: Whether `monitor` is none of `metrics` but a figure of a meter, which a training
             then asks after every epoch.
     """
@@ -110,7 +109,6 @@ class Task(abc.ABC):
     monitor: ClassVar[str]
     curves: ClassVar[tuple[tuple[str, str], ...]]
     whole_targets: ClassVar[bool] = False
-    decoding: BoxDecoding | None = None
     measured: ClassVar[bool] = False
 
     # Training
@@ -171,6 +169,11 @@ class Task(abc.ABC):
             ValueError: If the file must be read by a rule that this version does not know.
         """
         return self
+
+    @property
+    def decoding(self) -> BoxDecoding | None:
+        """How whoever runs a file reads boxes from it; None where that is not left to them."""
+        return None
 
     def described(self) -> dict[str, Any]:
         """What a file says beside what all files say."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from mobilevit_keras.boxes import RULES, BoxDecoding, overlaps, suppress, to_pixels
+from mobilevit_keras.boxes import BoxDecoding, overlaps, suppress, to_pixels
 from mobilevit_keras.description import labels_path, read_description
 from mobilevit_keras.export import CheckError, export_tfjs, export_tflite, run_tfjs, run_tflite
 from mobilevit_keras.export.flatbuffer_edits import SUPPRESSION
@@ -20,7 +20,8 @@ from mobilevit_keras.tasks.detection_files import IN_FILE_RULES
 from tests.export.wrong_files import wrong_detections
 from tests.tiny import build_tiny, load_tiny_detector, object_images
 
-SIZE = (64, 96)
+SIZE = (64, 128)
+NUM_ANCHORS = 268
 NAMES = ("röt", "grün", "blau")
 # Whole numbers: between two bytes file and model may round to either side.
 IMAGES, _ = object_images(12, *SIZE, seed=1)
@@ -77,7 +78,10 @@ def answers(path, images):
 def test_answers_are_those_of_keras(model, task, exports):
     folder, reports = exports
     expected = keras_outputs(model, task, IMAGES)
-    assert (expected["location"].shape, expected["score"].shape) == ((12, 208, 4), (12, 208, 3))
+    assert (expected["location"].shape, expected["score"].shape) == (
+        (12, NUM_ANCHORS, 4),
+        (12, NUM_ANCHORS, 3),
+    )
     for name, tolerance in (("float32", 1e-4), ("float16", 0.05), ("dynamic", 0.5)):
         found = answers(folder / f"{name}.tflite", IMAGES)
         for output, values in expected.items():
@@ -111,8 +115,8 @@ def test_boxes_and_classes_have_grids_of_their_own_in_int8(exports, name):
     for node in nodes:
         if node["op_name"] in ("SOFTMAX", "RSQRT", "BATCH_MATMUL", "SQUARED_DIFFERENCE"):
             assert {tensors[index]["dtype"] for index in node["inputs"][:2]} == {np.float32}
-    # All six maps' are joined as they come: one grid, no step from another. The large ones with what
-    # the four small ones were joined to.
+    # All six maps' are joined as they come: one grid, no step from another. The two large ones with
+    # what the four small ones were joined to.
     joins = {int(n["outputs"][0]): n for n in nodes if n["op_name"] == "CONCATENATION"}
     small = {index for index, join in joins.items() if len(join["inputs"]) == 4}
     grids = [
@@ -155,8 +159,8 @@ def test_files_say_how_their_boxes_are_read(model, exports):
         assert description["task"] == "detection"
         assert description["class_names"] == list(NAMES)
         assert [(o["name"], o["shape"]) for o in description["outputs"]] == [
-            ("location", [1, 208, 4]),
-            ("score", [1, 208, 3]),
+            ("location", [1, NUM_ANCHORS, 4]),
+            ("score", [1, NUM_ANCHORS, 3]),
         ]
         assert description["suppression"] == "runtime"
         assert description["decoding"]["variance"] == [0.1, 0.1, 0.2, 0.2]
@@ -164,7 +168,7 @@ def test_files_say_how_their_boxes_are_read(model, exports):
         assert labels_path(folder / name).read_text("utf-8").splitlines() == list(NAMES)
         json.dumps(report)
         read = get_task("detection").for_description(description)
-        assert read.decoding == model.decoding(*SIZE) and not read.in_file
+        assert read.decoding == model.decoding(*SIZE) and not read.file.suppresses
 
 
 def metadata_of(path):
@@ -189,7 +193,7 @@ def test_the_metadata_hold_anchors_and_units(model, exports):
     values = [(a.xCenter, a.yCenter, a.width, a.height) for a in anchors]
     np.testing.assert_allclose(values, model.anchors(*SIZE), atol=1e-6)
     coding = options.tensorsDecodingOptions
-    assert (coding.numClasses, coding.numBoxes, coding.numCoords) == (3, 208, 4)
+    assert (coding.numClasses, coding.numBoxes, coding.numCoords) == (3, NUM_ANCHORS, 4)
     assert (coding.xScale, coding.yScale, coding.wScale, coding.hScale) == (10, 10, 5, 5)
     assert coding.applyExponentialOnBoxSize and not coding.sigmoidScore
     names = [output.name for output in graph.outputTensorMetadata]
@@ -246,11 +250,11 @@ def check_same(found, expected, score):
 @pytest.mark.parametrize("name", ["float32", "trained"])
 def test_mediapipe_detects_with_the_file_alone(model, task, exports, name):
     # Of smaller images' boxes a whole pixel is too much.
-    path, size = exports[0] / f"{name}.tflite", (320, 448)
+    path, size = exports[0] / f"{name}.tflite", (320, 640)
     pixels, _ = object_images(4, *size, seed=2)
     found = detect_with_mediapipe(path, pixels, 0.3)
     outputs = answers(path, np.rint(255.0 * model.preprocess(pixels)))
-    expected = task.found(outputs, score_threshold=0.25, **RULES["mediapipe"])
+    expected = task.with_rules("mediapipe").find(outputs, 0.25)
     for some in (found, expected):
         for image in some:
             # MediaPipe's are whole pixels, and not cut at the edges.
@@ -268,8 +272,8 @@ class TestInFile:
                 task.decoding.boxes(plain["location"]), plain["score"], **IN_FILE_RULES
             )
             read = get_task("detection").for_description(report)
-            assert read.in_file
-            for ours, theirs in zip(read.found(found), expected, strict=True):
+            assert read.file.suppresses and read.decoding is None
+            for ours, theirs in zip(read.find(found, 0.0), expected, strict=True):
                 assert len(ours["labels"]) == len(theirs["labels"]) > 0
                 np.testing.assert_allclose(ours["scores"], theirs["scores"], atol=1e-5)
                 if name == "float32.tflite":
@@ -301,11 +305,11 @@ class TestInFile:
 
     @pytest.mark.parametrize("name", ["float32", "trained"])
     def test_mediapipe_runs_it(self, model, task, suppressing, name):
-        path, size = suppressing[0] / f"{name}.tflite", (320, 448)
+        path, size = suppressing[0] / f"{name}.tflite", (320, 640)
         pixels, _ = object_images(4, *size, seed=2)
         found = detect_with_mediapipe(path, pixels, 0.3)
         read = task.for_size(model, SIZE, "in-file")
-        expected = read.found(answers(path, np.rint(255.0 * model.preprocess(pixels))))
+        expected = read.find(answers(path, np.rint(255.0 * model.preprocess(pixels))), 0.0)
         for image in expected:
             image["boxes"] = to_pixels(image["boxes"], *size)
         for image in found:

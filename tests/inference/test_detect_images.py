@@ -17,19 +17,21 @@ NAMES = ("rot", "grün", "blau")
 @pytest.fixture(scope="module")
 def model():
     return load_tiny_detector(
-        class_names=NAMES, preprocessing={"resize": "stretch", "crop_size": (64, 96)}
+        class_names=NAMES, preprocessing={"resize": "stretch", "crop_size": (64, 128)}
     )
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    """Files of three sizes and what is in them."""
+def images(model, tmp_path_factory):
+    """Files of three sizes, stretched from the model's own, and what it finds there."""
     folder, found = tmp_path_factory.mktemp("images"), []
-    for index, size in enumerate(((128, 192), (64, 96), (160, 150))):
-        (pixels,), boxes = object_images(1, *size, seed=index)
+    for index, (down, right) in enumerate(((2, 2), (1, 1), (3, 2))):
+        pixels, _ = object_images(1, 64, 128, seed=index + 1)
+        (expected,) = model.detect(pixels / 255.0, score_threshold=0.2)
         path = folder / f"{index}.png"
-        Image.fromarray(pixels.astype(np.uint8)).save(path)
-        found.append((path, boxes["boxes"][0], boxes["labels"][0]))
+        stretched = pixels[0].astype(np.uint8).repeat(down, axis=0).repeat(right, axis=1)
+        Image.fromarray(stretched).save(path)
+        found.append((path, expected["boxes"] * (right, down, right, down), expected["labels"]))
     return found
 
 
@@ -39,10 +41,10 @@ def test_boxes_are_in_the_images_own_pixels(model, images, batch_size):
     for answer, (path, boxes, labels) in zip(answers, images, strict=True):
         assert answer.path == path and answer.size == np.asarray(Image.open(path)).shape[:2]
         assert answer.boxes.dtype == np.float32 and np.all(np.diff(answer.scores) <= 0)
-        is_box = labels >= 0
-        overlap = overlaps(boxes[is_box], answer.boxes)
-        overlap = overlap * (labels[is_box][:, None] == answer.labels)
-        assert np.mean(overlap.max(axis=1)) > 0.7
+        assert answer.scores.min() > 0.3
+        # Edges that were sharp are less so once the file has the model's size again.
+        overlap = overlaps(answer.boxes, boxes) * (answer.labels[:, None] == labels)
+        assert overlap.max(axis=1).min() > 0.8
         assert answer.picture is None
 
 

@@ -10,7 +10,7 @@ from mobilevit_keras.tasks.objects import DetectionComparison, pair_boxes
 from tests.export.wrong_files import wrong_detections
 from tests.tiny import load_tiny_detector, object_images
 
-SIZE = (64, 96)
+SIZE = (64, 128)
 IMAGES, _ = object_images(12, *SIZE, seed=1)
 
 
@@ -73,14 +73,14 @@ def test_boxes_are_what_a_user_sees(task, run):
     assert (same.box_agreement, same.mean_iou) == (1.0, pytest.approx(1.0))
     moved = expected | {"location": expected["location"] + np.float32(0.12)}
     comparison = task.compare(expected, moved)
-    assert "must lie where they should" in comparison._pairs.problem(BOUNDS["tflite", "float32"])
+    assert "must lie where they should" in comparison.pairs.problem(BOUNDS["tflite", "float32"])
     assert 0.9 < comparison.mean_iou < 0.995
     lost = expected["score"].copy()
     for image in lost[:4]:
         image[image.max(axis=-1) > 0.1] *= 0.1
     comparison = task.compare(expected, expected | {"score": lost})
     assert comparison.box_agreement < 0.9
-    problem = comparison._pairs.problem(BOUNDS["tflite", "int8_full"])
+    problem = comparison.pairs.problem(BOUNDS["tflite", "int8_full"])
     assert "must find the boxes that are clearly there" in problem
 
 
@@ -129,7 +129,7 @@ def test_what_a_report_holds(task, run):
     assert report["images"] == report["differing_images"] == 12
     assert 0.8 < report["mean_iou"] < 1.0 and report["box_agreement"] > 0.9
     summary = comparison.summary()
-    assert f"mean IoU {100 * report['mean_iou']:.1f}%" in summary and "on 12 images" in summary
+    assert f"mean IoU {100 * report['mean_iou']:.1f}%" in summary and "on 12 images;" in summary
     with pytest.raises(ValueError, match="one shape"):
         task.compare(expected, expected | {"score": expected["score"][..., :2]})
     nothing = expected | {"score": 1e-3 * expected["score"]}
