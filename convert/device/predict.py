@@ -234,21 +234,21 @@ class Detector(Model):
         self.labels = self.description["class_names"]
         # All of an image is looked at.
         self.stretches = True
-        decoding = self.description.get("decoding")
-        self.decoding = decoding
-        if decoding is not None:
-            self.anchors = make_anchors(decoding, self.height, self.width)
+        self.suppresses = self.description["suppression"] == "in-file"
+        self.variance = self.description["decoding"]["variance"]
+        self.anchors = make_anchors(self.description["decoding"], self.height, self.width)
 
     def find(self, image: Image.Image) -> tuple[tuple[np.ndarray, ...], float]:
         """Boxes `(N, 4)`, left, top, right, bottom in pixels, classes and scores; milliseconds."""
         _, milliseconds = self.run(self.prepare(image))
         answers = {name: self.interpreter.get_tensor(i)[0] for name, i in self.exits.items()}
-        if self.decoding is not None:
-            boxes = decode(answers["location"], self.anchors, self.decoding["variance"])
+        if not self.suppresses:
+            boxes = decode(answers["location"], self.anchors, self.variance)
             boxes, labels, scores = suppress(
                 boxes, answers["score"], self.score, **RULES[self.rule]
             )
         else:
+            # After the last box there are zeros.
             is_sure = answers["score"] > self.score
             is_sure[int(np.rint(answers["number of detections"])) :] = False
             boxes = answers["location"][is_sure][:, [1, 0, 3, 2]]
