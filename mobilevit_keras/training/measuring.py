@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from mobilevit_keras.data import EvaluationDataset
+from mobilevit_keras.data.geometry import crop_sides
 from mobilevit_keras.tasks import Task
 
 
@@ -15,15 +16,14 @@ class MeasureValidation(keras.callbacks.Callback):
     over the validation images.
 
     Args:
-        task: The task; its options for evaluation are those that the model says.
+        task: The task.
         model: The model.
         validation: The validation images as `fit` has them.
     """
 
     def __init__(self, task: Task, model: keras.Model, validation: EvaluationDataset) -> None:
         super().__init__()
-        # With the model's options, as whoever opens its file will have it.
-        self.task = task = type(task).of_model(model)
+        self.task = task = task.for_size(model, crop_sides(validation.crop_size))
         source = validation.source
         self.dataset = EvaluationDataset(
             source,

@@ -241,7 +241,8 @@ class TestSegmenter:
         image = segmenter_folder / "samples/0.png"
         (tmp_path / "file").touch()
         for arguments, part in (
-            ((run_folder / "model.keras", image, "--output", tmp_path), "a segmenter's pictures"),
+            ((run_folder / "model.keras", image, "--output", tmp_path), "detector's pictures"),
+            ((run_folder / "model.keras", image, "--score", "0.5"), "are a detector's"),
             ((segmenter_folder / "model.keras", image, "--top", "0"), "`top` must be positive"),
             (
                 (segmenter_folder / "model.keras", image, "--batch-size", "0"),
