@@ -5,7 +5,7 @@ import { text } from "./text";
 /** The part of a description that is shown before the model is loaded. */
 export type Summary = Pick<
   Description,
-  "variant" | "size" | "precision" | "parameters" | "parity" | "accuracy"
+  "task" | "variant" | "size" | "precision" | "parameters" | "parity" | "accuracy"
 > & { num_classes: number; bytes?: number };
 
 export interface SiteModel {
@@ -38,11 +38,16 @@ function variantTitle(variant: string): string {
   return size ? `${text.family} ${size.toUpperCase()}` : variant;
 }
 
+/** What models recognise where nothing else is said. */
+const USUAL_TASK = "classification";
+
 /** "MobileViT XXS, half precision" and "256 × 256 pixels, 2.6 MB". */
 function described(report: Summary | undefined, name: string): { title: string; detail: string } {
   if (!report) return { title: name, detail: "" };
   const precision = text.precisions[report.precision] ?? report.precision;
   const facts = [text.pixels(report.size[0], report.size[1])];
+  const task = text.tasks[report.task];
+  if (task && report.task !== USUAL_TASK) facts.unshift(task);
   if (report.bytes) facts.push(text.bytes(report.bytes));
   return { title: `${variantTitle(report.variant)}, ${precision}`, detail: facts.join(", ") };
 }

@@ -1,0 +1,39 @@
+/** The most probable classes, with bars. */
+import type { Prediction } from "../../infer";
+import { make } from "../dom";
+import { text } from "../text";
+import type { View } from "./view";
+
+const named = ({ label, probability }: Prediction) => `${label} ${text.percent(probability)}`;
+
+export class ClassificationView implements View<"classification"> {
+  show(body: HTMLElement, predictions: Prediction[]): void {
+    const list = make("ol", { class: "classes" });
+    for (const { label, probability } of predictions) {
+      const fill = make("div", { class: "fill" });
+      fill.style.width = `${(100 * probability).toFixed(2)}%`;
+      list.append(
+        make(
+          "li",
+          { class: "class", "data-probability": String(probability) },
+          make("span", { class: "name" }, label),
+          make("span", { class: "share" }, text.percent(probability)),
+          make("div", { class: "track", "aria-hidden": "true" }, fill),
+        ),
+      );
+    }
+    body.replaceChildren(list);
+  }
+
+  headline([first]: Prediction[]): string[] {
+    return first ? [text.answer(first.label, text.percent(first.probability))] : [];
+  }
+
+  summary([first]: Prediction[]): string {
+    return first ? `${first.label}, ${text.percent(first.probability)}` : "";
+  }
+
+  words(predictions: Prediction[]): string {
+    return predictions.map(named).join(", ");
+  }
+}
