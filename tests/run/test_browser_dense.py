@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from convert.server import serving
 from convert.site import build_site
-from mobilevit_keras.palette import class_colours
+from mobilevit_keras.palette import class_colours, overlay
 from tests.run.browser_page import RUNTIMES, data_url
 from tests.run.test_browser_pages import PHONE, violations
 from tests.tiny import load_tiny_segmenter, patched_images
@@ -80,6 +80,12 @@ def page(browser, dense_url, page_errors) -> Iterator:
     page.on("pageerror", lambda error: page_errors.append(str(error)))
     yield page
     context.close()
+
+
+def read_image(path: Path) -> np.ndarray:
+    """An image's pixels, upright."""
+    with Image.open(path) as image:
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
 
 
 def choose(page, sample: int) -> None:
@@ -171,6 +177,23 @@ def test_colours_legend_opacity_and_classes_switched_off(page, dense):
     choose(page, 1)
     assert (drawn(page)[..., 3] == 0).any()
     assert page.locator("#level").input_value() == "20"
+
+
+def test_the_picture_can_be_saved_with_its_colours(page, dense, tmp_path):
+    page.goto("/")
+    choose(page, 2)
+    set_level(page, 60)
+    with page.expect_download() as saved:
+        page.click("#save")
+    saved.value.save_as(tmp_path / "saved.png")
+    with Image.open(tmp_path / "saved.png") as picture:
+        found = np.asarray(picture.convert("RGB"))
+    pixels = read_image(dense.samples[2])
+    wanted = overlay(pixels, dense.masks[2], 0.6)
+    assert found.shape == wanted.shape
+    assert np.mean(np.abs(found.astype(int) - wanted).max(-1) <= 3) > 0.98
+    page.click("#copy")
+    page.locator("#message", has_text="Copied").wait_for()
 
 
 @pytest.mark.parametrize(("sample", "density"), [(0, 1), (1, 1.5), (2, 2)])

@@ -48,9 +48,11 @@ export class Board {
     this.showHeadline([]);
   }
 
-  answer(model: SiteModel, answer: Answer): void {
-    this.answers.set(model, answer);
-    this.show(model, answer);
+  /** @param isLive Whether it is of a video's frame: what was shown before may count, too. */
+  answer(model: SiteModel, answer: Answer, isLive: boolean): void {
+    const shown = isLive ? this.blended(model, answer) : answer;
+    this.answers.set(model, shown);
+    this.show(model, shown);
   }
 
   failed(model: SiteModel): void {
@@ -82,8 +84,22 @@ export class Board {
     return model === this.first() && this.views[task].draw !== undefined;
   }
 
+  /** Whether something is drawn over the picture. */
+  get isDrawn(): boolean {
+    const first = this.first();
+    const answer = first && this.answers.get(first);
+    return answer !== undefined && this.draws(first!, answer);
+  }
+
   private first(): SiteModel | undefined {
     return this.cards.keys().next().value;
+  }
+
+  private blended<Task extends TaskName>(model: SiteModel, answer: Answer<Task>): Answer<Task> {
+    const previous = this.answers.get(model) as Answer<Task> | undefined;
+    const view = viewOf(this.views, answer);
+    if (previous?.task !== answer.task || !view.blend) return answer;
+    return { ...answer, found: view.blend(previous.found, answer.found) };
   }
 
   private redraw(): void {

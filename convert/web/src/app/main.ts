@@ -9,7 +9,8 @@ import { keepForOffline, registerServiceWorker } from "./offline";
 import type { Answer, ModelSpec, Progress } from "./protocol";
 import { failureText, modelCard, statusOf } from "./results";
 import { type Mode, type Picture, Session, type State } from "./session";
-import { modelOfFile, readSite, type Site, type SiteModel } from "./site";
+import { copyText, sharePicture } from "./share";
+import { linkedModels, linkTo, modelOfFile, readSite, type Site, type SiteModel } from "./site";
 import { Overlay } from "./stage/overlay";
 import { text } from "./text";
 
@@ -21,12 +22,13 @@ const results = byId("results");
 
 const engine = new Engine(showProgress);
 const camera = new Camera(byId<HTMLVideoElement>("video"));
+const overlay = new Overlay(stage, byId<HTMLCanvasElement>("mask"), byId<HTMLCanvasElement>("boxes"));
 const board = new Board({
   results,
   headline: byId("answer"),
   announcement: byId("announcement"),
   control: byId("control"),
-  overlay: new Overlay(stage, byId<HTMLCanvasElement>("mask"), byId<HTMLCanvasElement>("boxes")),
+  overlay,
 });
 let site: Site = { models: [], samples: [] };
 
@@ -82,6 +84,7 @@ function showState(state: State): void {
   again.hidden = state.name !== "image";
   again.disabled = state.name !== "image" || state.predicting || selectedModels().length === 0;
   byId("copy").hidden = state.name !== "image" || !board.isDone;
+  byId("save").hidden = state.name !== "image" || !board.isDone || !board.isDrawn;
   results.setAttribute("aria-busy", String(state.name === "image" && state.predicting));
 }
 
@@ -158,8 +161,9 @@ const session: Session<SiteModel, Answer> = new Session<SiteModel, Answer>({
     showPicture,
     begin: (models) => board.begin(models),
     answer(model, answer, image) {
-      if (session.state.name === "live" && board.draws(model, answer)) showFrame(image as ImageBitmap);
-      board.answer(model, answer);
+      const isLive = session.state.name === "live";
+      if (isLive && board.draws(model, answer)) showFrame(image as ImageBitmap);
+      board.answer(model, answer, isLive);
       showStatus(model, statusOf(model.title, answer.state));
     },
     failed(model, error) {
@@ -230,6 +234,8 @@ function showFile(model: SiteModel, description: Parameters<typeof modelOfFile>[
 
 async function configure(): Promise<void> {
   byId("status").replaceChildren();
+  // The address becomes a link that opens these models.
+  history.replaceState(null, "", linkTo(location.href, site.models, selectedModels()));
   await session.configure();
 }
 
@@ -284,18 +290,8 @@ async function copyResult(): Promise<void> {
   say("message", text.copied);
 }
 
-/** Also on plain http, where there is no clipboard object. */
-async function copyText(words: string): Promise<void> {
-  try {
-    await navigator.clipboard.writeText(words);
-  } catch {
-    const box = make("textarea", { class: "visually-hidden", readonly: "" });
-    box.value = words;
-    document.body.append(box);
-    box.select();
-    document.execCommand("copy");
-    box.remove();
-  }
+async function savePicture(): Promise<void> {
+  await sharePicture(await overlay.picture(preview), text.pictureName);
 }
 
 /** A press of a camera button: opens it in this mode, or closes it. */
@@ -312,6 +308,7 @@ function listen(): void {
   });
   byId("predict").addEventListener("click", () => act(() => session.predict()));
   byId("copy").addEventListener("click", () => act(copyResult));
+  byId("save").addEventListener("click", () => act(savePicture));
   byId("camera").addEventListener("click", () => toggle("camera"));
   byId("live").addEventListener("click", () => toggle("live"));
   byId("capture").addEventListener("click", () => act(() => session.capture()));
@@ -366,7 +363,7 @@ async function start(): Promise<void> {
     complain(error);
     return;
   }
-  showModels(new Set(site.models.slice(0, 1).map(({ id }) => id)));
+  showModels(new Set(linkedModels(location.href, site.models).map(({ id }) => id)));
   showSamples();
   await configure();
 }

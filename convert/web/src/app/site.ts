@@ -82,6 +82,38 @@ export async function readSite(base: string): Promise<Site> {
   };
 }
 
+const LINKED = "model";
+
+/** A name without the hash at its end, which another export changes. */
+function plain(id: string): string {
+  return id.replace(/-[0-9a-f]{10}$/, "");
+}
+
+/** The models that an address asks for, `?model=NAME` for each; else the first one. */
+export function linkedModels(address: string, models: readonly SiteModel[]): SiteModel[] {
+  const wanted = new URL(address).searchParams.getAll(LINKED);
+  const found = models.filter(({ id }) => wanted.includes(id));
+  if (found.length > 0) return found;
+  // An older link, to the same model of an earlier export.
+  const similar = models.filter(({ id }) => wanted.map(plain).includes(plain(id)));
+  return similar.length > 0 ? similar : models.slice(0, 1);
+}
+
+/** The address that opens these models; of what a person gave the page there is none. */
+export function linkTo(
+  address: string,
+  models: readonly SiteModel[],
+  selected: readonly SiteModel[],
+): string {
+  const url = new URL(address);
+  url.searchParams.delete(LINKED);
+  const isUsual = selected.length === 1 && selected[0] === models[0];
+  for (const { id, file } of isUsual ? [] : selected) {
+    if (!file) url.searchParams.append(LINKED, id);
+  }
+  return url.href;
+}
+
 let given = 0;
 
 /** A model from a file; what it says of itself is known once it is loaded. */

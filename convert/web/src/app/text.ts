@@ -22,6 +22,8 @@ export const text = {
   predict: "Predict again",
   copyResult: "Copy",
   copied: "Copied.",
+  savePicture: "Save picture",
+  pictureName: "result.png",
   samples: "Samples",
   videoLabel: "Camera picture",
 

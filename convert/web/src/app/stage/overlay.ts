@@ -9,6 +9,8 @@ export interface Mark {
   label: string;
 }
 
+type Context = CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D;
+
 /** In CSS pixels. */
 const LINE = 2;
 const FONT = 13;
@@ -19,7 +21,10 @@ const BRIGHT = 140;
 
 export class Overlay {
   private marks: readonly Mark[] = [];
-  private picture: Size = [1, 1];
+  /** Height and width of the boxes' canvas in the screen's pixels, where the browser says it. */
+  private screen: Size | undefined;
+  /** Height and width of the picture that they lie on. */
+  private size: Size = [1, 1];
 
   /**
    * @param stage What both canvases fill; its `data-mirror` says that the picture is mirrored.
@@ -32,7 +37,17 @@ export class Overlay {
     private readonly boxes: HTMLCanvasElement,
   ) {
     // Another size of the window, another zoom.
-    new ResizeObserver(() => this.draw()).observe(boxes);
+    const observer = new ResizeObserver(([entry]) => {
+      const [box] = entry?.devicePixelContentBoxSize ?? [];
+      this.screen = box && box.inlineSize > 0 ? [box.blockSize, box.inlineSize] : undefined;
+      this.draw();
+    });
+    try {
+      observer.observe(boxes, { box: "device-pixel-content-box" });
+    } catch {
+      // Safari does not know it: the sizes are rounded there.
+      observer.observe(boxes);
+    }
   }
 
   clear(): void {
@@ -66,22 +81,52 @@ export class Overlay {
   /** Draws boxes over a picture of this height and width. */
   showBoxes(marks: readonly Mark[], picture: Size): void {
     this.marks = marks;
-    this.picture = picture;
+    this.size = picture;
     this.boxes.hidden = false;
     this.draw();
   }
 
+  /** The picture with what lies over it, of the picture's own pixels. */
+  async picture(source: HTMLCanvasElement): Promise<Blob> {
+    const { width, height } = source;
+    const canvas = new OffscreenCanvas(width, height);
+    const context = canvas.getContext("2d")!;
+    context.drawImage(source, 0, 0);
+    if (!this.mask.hidden) {
+      context.globalAlpha = Number(this.mask.style.opacity);
+      context.drawImage(this.mask, 0, 0, width, height);
+      context.globalAlpha = 1;
+    }
+    if (!this.boxes.hidden) {
+      // As large in it as they are on the screen.
+      const density = Math.max(width / this.stage.clientWidth, height / this.stage.clientHeight);
+      this.drawMarks(context, [height, width], density);
+    }
+    return canvas.convertToBlob({ type: "image/png" });
+  }
+
   private draw(): void {
-    const { boxes: canvas, picture } = this;
+    const { boxes: canvas } = this;
     const context = canvas.getContext("2d");
     if (canvas.hidden || !context) return;
     const density = window.devicePixelRatio || 1;
-    canvas.width = Math.round(canvas.clientWidth * density);
-    canvas.height = Math.round(canvas.clientHeight * density);
+    const rounded: Size = [
+      Math.round(canvas.clientHeight * density),
+      Math.round(canvas.clientWidth * density),
+    ];
+    // An emulated screen's own pixels are others than those that the page is laid out for.
+    const isExact = this.screen?.every((side, axis) => Math.abs(side - rounded[axis]!) <= 2);
+    [canvas.height, canvas.width] = isExact ? this.screen! : rounded;
+    this.drawMarks(context, [canvas.height, canvas.width], density);
+  }
+
+  /** @param canvas Height and width of what is drawn on. */
+  private drawMarks(context: Context, [height, width]: Size, density: number): void {
+    const { size: picture } = this;
     // As `object-fit: contain` lays the picture.
-    const scale = Math.min(canvas.width / picture[1], canvas.height / picture[0]);
-    const left = (canvas.width - picture[1] * scale) / 2;
-    const top = (canvas.height - picture[0] * scale) / 2;
+    const scale = Math.min(width / picture[1], height / picture[0]);
+    const left = (width - picture[1] * scale) / 2;
+    const top = (height - picture[0] * scale) / 2;
     const isMirrored = this.stage.hasAttribute("data-mirror");
     const place = ([x, y, right, bottom]: Box): Box => {
       const [from, to] = isMirrored ? [picture[1] - right, picture[1] - x] : [x, right];
@@ -95,7 +140,7 @@ export class Overlay {
 }
 
 function drawMark(
-  context: CanvasRenderingContext2D,
+  context: Context,
   { colour, label }: Mark,
   place: Box,
   density: number,
@@ -103,9 +148,9 @@ function drawMark(
   const [left, top, right, bottom] = place.map(Math.round) as unknown as Box;
   const line = Math.max(1, Math.round(LINE * density));
   const fill = `rgb(${colour.join(" ")})`;
-  // A dark edge around it stands out from bright photographs, the colour from dark ones.
+  // The colours are dark ones: a light edge around them stands out from dark photographs.
   context.lineWidth = line + 2 * Math.max(1, Math.round(density));
-  context.strokeStyle = "rgb(0 0 0 / 55%)";
+  context.strokeStyle = "rgb(255 255 255 / 80%)";
   context.strokeRect(left + line / 2, top + line / 2, right - left - line, bottom - top - line);
   context.lineWidth = line;
   context.strokeStyle = fill;

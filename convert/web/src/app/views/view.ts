@@ -12,6 +12,8 @@ export interface Control {
 export interface View<Task extends TaskName> {
   /** Changes what is drawn without another run of the model. */
   readonly control?: Control;
+  /** What is shown of a video's frame after another one: what flickers is smoothed. */
+  blend?(previous: Answers[Task], found: Answers[Task]): Answers[Task];
   /** Shows an answer in a card; one shown there before is updated, so that its buttons stay. */
   show(body: HTMLElement, found: Answers[Task]): void;
   /** What stands on the picture; nothing where the drawing says it all. */
