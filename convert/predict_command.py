@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 HELP = "classify image files, segment them or find objects, by a .keras model or a preset"
+KEEPS_LIBRARIES_QUIET = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,6 +11,7 @@ import argparse
 from convert import exporting
 
 HELP = "write a TF.js model for browsers"
+KEEPS_LIBRARIES_QUIET = True
 PRECISIONS = ("float32", "float16", "uint8")
 
 

@@ -18,6 +18,7 @@ import argparse
 from convert import exporting
 
 HELP = "write a .tflite file for phones"
+KEEPS_LIBRARIES_QUIET = True
 PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8_full")
 
 

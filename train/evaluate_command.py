@@ -23,6 +23,7 @@ import sys
 from mobilevit_keras.commands import parse_size, size_text
 
 HELP = "measure a .keras or .tflite model on validation images"
+KEEPS_LIBRARIES_QUIET = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +75,10 @@ def main(options: argparse.Namespace) -> int:
     """Runs the command; returns its exit status."""
     from mobilevit_keras.data import SkippedImages, open_source
     from mobilevit_keras.evaluation import draw_examples, evaluate, open_predictor
+    from mobilevit_keras.tasks.pictures import check_plot
 
+    if options.picture:
+        check_plot(options.picture)
     predictors = [open_predictor(options.model, size) for size in options.sizes or [None]]
     if options.suppression_rules:
         predictors = [_with_rules(each, options.suppression_rules) for each in predictors]

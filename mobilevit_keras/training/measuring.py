@@ -9,7 +9,7 @@ from mobilevit_keras.tasks import Task
 
 
 class MeasureValidation(keras.callbacks.Callback):
-    """Adds the figures of a task's meter to the logs of each epoch: `val_` and their names.
+    """Adds the figures of a task's meter to each validation's logs: `val_` and their names.
 
     They are those of `mobilevit_keras.evaluation.evaluate`, of the averaged weights where an
     `ExponentialMovingAverage` comes before this in the list of callbacks. It costs a second pass
@@ -50,4 +50,5 @@ class MeasureValidation(keras.callbacks.Callback):
         return meter.result()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        logs.update({f"val_{name}": value for name, value in self.measure().items()})
+        if "val_loss" in logs:
+            logs.update({f"val_{name}": value for name, value in self.measure().items()})

@@ -141,6 +141,7 @@ def test_mixed_float16_answers_in_float32(rng):
         np.testing.assert_allclose(outputs[name], expected[name], atol=0.05)
 
 
+@pytest.mark.slow
 def test_fit_lowers_the_loss_and_bears_batches_without_boxes(rng):
     model = build_tiny_detector(1)
     images = np.full((4, 64, 64, 3), 0.1, "float32")

@@ -72,6 +72,7 @@ def run(command: str) -> int:
     return commands.run(main, words[3:])
 
 
+@pytest.mark.slow
 @pytest.mark.tfjs
 @pytest.mark.timeout(600)
 def test_commands(folder, monkeypatch):
@@ -106,6 +107,7 @@ SMALL_PYTHON = {
 }
 
 
+@pytest.mark.slow
 def test_python(folder):
     scripts = blocks("python")
     assert len(scripts) == 2

@@ -102,6 +102,7 @@ def test_the_runs_folder(run, objects):
     assert ("scenes", {"fields": BOXES_AND_IGNORED, "shuffle_buffer": None}) in objects
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_it_is_the_same_to_the_bit(run, tmp_path, monkeypatch):
     output, _ = run
     check_stopped_is_whole(train, "detection", SMALL, output, tmp_path / "run", monkeypatch)

@@ -188,6 +188,7 @@ class TestPictures:
             task.draw_examples(images, outputs, rows, NAMES, tmp_path / "sheet.xyz")
 
 
+@pytest.mark.slow
 def test_compiled_with_its_loss(model, rng):
     task = Detection()
     model.compile(keras.optimizers.Adam(1e-3), task.loss(), metrics=task.metrics(model))
