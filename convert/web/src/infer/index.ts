@@ -4,8 +4,9 @@
  * ```ts
  * import { load } from "mobilevit-keras-web";
  * const model = await load("/models/model.tflite", { assets: "/runtimes/" });
- * const top = await model.classify(await createImageBitmap(file));
- * console.log(top[0].label, top[0].probability);
+ * if (model.task === "classification") console.log(await model.classify(file));
+ * if (model.task === "segmentation") console.log((await model.segment(file)).classes);
+ * if (model.task === "detection") console.log((await model.detect(file)).objects);
  * ```
  *
  * @module
