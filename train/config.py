@@ -36,7 +36,7 @@ class Config:
     """
 
     FIELDS: typing.ClassVar[tuple[str, ...]] = ()
-    MODEL: typing.ClassVar[tuple[str, ...]] = ("dropout",)
+    MODEL: typing.ClassVar[tuple[str, ...]] = ("dropout", "use_fusion")
     BATCHES: typing.ClassVar[tuple[str, ...]] = (
         *SIZES_AND_BATCHES,
         "augmentation",
@@ -80,13 +80,16 @@ class Config:
     )
     variant: str | None = option(
         None,
-        "mobilevit_xxs (the default without --weights), mobilevit_xs or mobilevit_s",
+        "mobilevit_xxs (the default without --weights), mobilevit_xs, mobilevit_s, or "
+        "mobilevitv2_050 to mobilevitv2_200 in steps of 025",
         "model",
     )
     activation: str = option("silu", "silu (the paper's) or hard_swish (faster on phones)", "model")
     patch_size: tuple[int, int, int] = option((2, 2, 2), "Patch side of stages 3, 4 and 5", "model")
-    use_fusion: bool = option(
-        True, "Concatenate and convolve each block's input and output", "model"
+    use_fusion: bool | None = option(
+        None,
+        "Concatenate and convolve each block's input and output; the variant's own by default",
+        "model",
     )
     dropout: float | None = option(
         None, "Inside the transformers; the variant's own by default", "model"
@@ -653,10 +656,10 @@ def add_task_argument(parser: argparse.ArgumentParser) -> None:
 
 def _argument(hint) -> dict:
     """What argparse needs to know of a field's type."""
-    if hint is bool:
-        return {"action": argparse.BooleanOptionalAction}
     if isinstance(hint, types.UnionType):
         hint = next(member for member in typing.get_args(hint) if member is not type(None))
+    if hint is bool:
+        return {"action": argparse.BooleanOptionalAction}
     members = typing.get_args(hint)
     if typing.get_origin(hint) is tuple:
         count = "+" if members[1:] == (Ellipsis,) else len(members)

@@ -113,7 +113,7 @@ def _with_suppression(predictor, rule: str):
             f"`--suppression` is for detectors. Received: {predictor.path}, which is for "
             f"{task.name}."
         )
-    return dataclasses.replace(predictor, task=Detection(rule, *task.scales))
+    return dataclasses.replace(predictor, task=Detection(rule, *task.scales, task.multiples))
 
 
 def _print_sizes(rows) -> None:

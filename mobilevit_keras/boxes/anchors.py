@@ -9,9 +9,6 @@ ASPECT_RATIOS = ((2, 3), (2, 3), (2, 3), (2, 3), (2, 3), (2,))
 """For each of SSDLite's six maps, how much longer than high its oblong anchors are, or higher."""
 
 
-STRIDES = (16, 32, 64, 128, 256)
-"""Pixels of the image for each cell of SSDLite's maps; after them comes one of a single cell."""
-
 MIN_SCALE, MAX_SCALE = 0.1, 1.05
 
 
@@ -84,16 +81,35 @@ def ssd_anchors(
     return ops.concatenate(levels, axis=0)
 
 
-def image_anchors(height, width, min_scale: float = MIN_SCALE, max_scale: float = MAX_SCALE):
+def image_anchors(
+    height,
+    width,
+    min_scale: float = MIN_SCALE,
+    max_scale: float = MAX_SCALE,
+    multiples: Sequence[int] = (1, 1, 1),
+):
     """Returns SSDLite's anchors of an image, see `ssd_anchors`.
 
     Args:
         height, width: The image's, in pixels; integers or scalar integer tensors.
         min_scale, max_scale: See `ssd_anchors`.
+        multiples: What the sides of the backbone's last three maps are rounded up to multiples of.
 
     Example:
     >>> image_anchors(320, 320).shape
     TensorShape([3232, 4])
     """
-    sizes = [(-(-height // stride), -(-width // stride)) for stride in STRIDES]
-    return ssd_anchors([*sizes, (1, 1)], min_scale, max_scale)
+    sides = (_map_sides(side, multiples) for side in (height, width))
+    return ssd_anchors([*zip(*sides, strict=True), (1, 1)], min_scale, max_scale)
+
+
+def _map_sides(side, multiples: Sequence[int]) -> list:
+    """Cells along a side of the image, of each of SSDLite's maps but the last."""
+    cells, sides = -(-side // 4), []
+    for multiple in (*multiples, 1, 1, 1):
+        # Each map has half the cells of the one before, rounded up.
+        cells = (cells + 1) // 2
+        cells = -(-cells // multiple) * multiple
+        sides.append(cells)
+    # Anchors begin on the second.
+    return sides[1:]

@@ -110,7 +110,7 @@ class Detection(Task):
     Args:
         suppression: By which of `RULES` boxes that lie on each other go: "paper", in each class by
             itself; or "mediapipe", whatever their classes, as users of its detector get them.
-        min_scale, max_scale: The anchors', see `ssd_anchors`.
+        min_scale, max_scale, multiples: The anchors', see `image_anchors`.
 
     Raises:
         ValueError: If there is no such rule.
@@ -129,6 +129,7 @@ class Detection(Task):
         suppression: str = "paper",
         min_scale: float = MIN_SCALE,
         max_scale: float = MAX_SCALE,
+        multiples: Sequence[int] = (1, 1, 1),
     ) -> None:
         if suppression not in RULES:
             raise ValueError(
@@ -136,10 +137,15 @@ class Detection(Task):
             )
         self.suppression = suppression
         self.scales = (min_scale, max_scale)
+        self.multiples = tuple(multiples)
 
     @classmethod
     def of_model(cls, model: VisionTask) -> "Detection":
-        return cls(min_scale=model.min_scale, max_scale=model.max_scale)
+        return cls(
+            min_scale=model.min_scale,
+            max_scale=model.max_scale,
+            multiples=model.backbone.map_multiples,
+        )
 
     def prepare(self, model: VisionTask) -> Callable:
         def match(images, targets):
@@ -206,7 +212,7 @@ class Detection(Task):
         Returns:
             What `suppress` does; boxes are in sides of the image.
         """
-        anchors = image_anchors(*(int(side) for side in size), *self.scales)
+        anchors = image_anchors(*map(int, size), *self.scales, self.multiples)
         boxes = decode_boxes(np.asarray(outputs[LOCATION], "float32")[..., _SWAPPED], anchors)
         rule = RULES[self.suppression]
         scores = np.asarray(outputs[SCORE], "float32")
