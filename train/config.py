@@ -41,6 +41,7 @@ class Config:
         *SIZES_AND_BATCHES,
         "augmentation",
         "crop_area",
+        "interpolation",
         "horizontal_flip",
         "strict",
     )
@@ -116,6 +117,11 @@ class Config:
     )
     crop_area: tuple[float, float] = option(
         CROP_AREA, "Part of an image that a random crop covers", "augmentation"
+    )
+    interpolation: str = option(
+        "bilinear",
+        "How images are resized: bilinear or bicubic; in evaluation as --weights say, if given",
+        "augmentation",
     )
     horizontal_flip: bool = option(
         True, "Mirror half of the images (wrong for digits and text)", "augmentation"
@@ -319,7 +325,9 @@ class ClassificationConfig(Config):
     def preprocessing(self):
         from mobilevit_keras.models import Preprocessing
 
-        return Preprocessing(self.evaluation_short_side, self.evaluation_crop_size)
+        return Preprocessing(
+            self.evaluation_short_side, self.evaluation_crop_size, self.interpolation
+        )
 
     def open_task(self, source=None):
         from mobilevit_keras.tasks import Classification
@@ -371,7 +379,8 @@ class DenseConfig(Config):
         from mobilevit_keras.models import Preprocessing
 
         size = self.evaluation_size
-        return Preprocessing(crop_size=size if len(size) == 2 else size[0], resize="stretch")
+        size = size if len(size) == 2 else size[0]
+        return Preprocessing(crop_size=size, interpolation=self.interpolation, resize="stretch")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -487,6 +496,7 @@ _CHOICES = {
     "class_weights": ("none", "balanced", "softened"),
     "output_stride": (None, 8, 16, 32),
     "activation": ("silu", "hard_swish"),
+    "interpolation": ("bilinear", "bicubic"),
     "precision": ("float32", "mixed_float16", "mixed_bfloat16"),
     "quantize": ("none", "int8"),
     "distribute": ("none", "mirrored", "multi_worker"),
