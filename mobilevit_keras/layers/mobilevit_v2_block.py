@@ -113,9 +113,10 @@ class MobileViTV2Block(keras.layers.Layer):
             (up_height, up_width) != (height, width)
         ):
             x = resize_aligned(x, up_height, up_width)
-            if self.on_grid is not None:
-                # In the file a resize stays on the grid of what it resizes.
-                x = self.on_grid(x, training=training)
+        if self.on_grid is not None:
+            # In the file a resize stays on the grid of what it resizes. Without one this changes
+            # nothing, and still tells which grid it is.
+            x = self.on_grid(x, training=training)
         x = self.local_1x1(self.local_3x3(x, training=training))
         x = self.unfold(x)
         if self.form == QUANTIZED:

@@ -44,7 +44,16 @@ class SeparableTransformerLayer(PreNormLayer):
         # To its authors all dense layers are convolutions, He-normal by the fan out, and those of
         # query, key and value are one.
         fan_out = 1 + 2 * channels if name in ("query", "key", "value") else units
-        return token_dense(units, name, self.dtype_policy, self.form, (2.0 / fan_out) ** 0.5)
+        return token_dense(
+            units,
+            name,
+            self.dtype_policy,
+            self.form,
+            stddev=(2.0 / fan_out) ** 0.5,
+            # A number that all scores have in them moves no softmax. It is kept where weights are
+            # ported; of a single channel, TF.js could not add it.
+            use_bias=name != "query" or self.form == TRAINING,
+        )
 
     def query_dim(self, channels: int) -> int:
         return 1

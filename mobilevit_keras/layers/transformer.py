@@ -9,7 +9,12 @@ from mobilevit_keras.layers.quantized_layers import conv_layer
 
 
 def token_dense(
-    units: int, name: str, dtype, form: str = TRAINING, stddev: float = 0.02
+    units: int,
+    name: str,
+    dtype,
+    form: str = TRAINING,
+    stddev: float = 0.02,
+    use_bias: bool = True,
 ) -> keras.layers.Conv2D:
     """A dense layer over the channels of `(B, P, N, C)`, written as a 1x1 convolution.
 
@@ -18,7 +23,9 @@ def token_dense(
     """
     # The authors truncate this normal distribution so far out that nothing is cut.
     normal = keras.initializers.RandomNormal(stddev=stddev)
-    return conv_layer(form)(units, 1, kernel_initializer=normal, name=name, dtype=dtype)
+    return conv_layer(form)(
+        units, 1, use_bias=use_bias, kernel_initializer=normal, name=name, dtype=dtype
+    )
 
 
 def layer_norm(form: str, name: str, dtype) -> keras.layers.LayerNormalization:

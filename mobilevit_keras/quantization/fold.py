@@ -132,6 +132,9 @@ def _copy_own_weights(source: keras.layers.Layer, target: keras.layers.Layer) ->
 
 def _copy_transformer(source: PreNormLayer, target: PreNormLayer) -> None:
     kernel, bias = _after_norm(source.attention_norm, _affine(source.query))
+    if not target.query.use_bias:
+        # Separable attention's, which changes nothing.
+        bias = np.zeros_like(bias)
     _assign(target.query, (kernel * source.query_scale, bias * source.query_scale))
     for name in ("key", "value"):
         dense = getattr(source, name)
