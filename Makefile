@@ -5,11 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8000
 SERVE ?= 1
-# What `make demo` shows: classification or segmentation.
+# What `make demo` shows: classification, detection or segmentation.
 TASK ?= classification
 DATA_classification := digits
 RECIPE_classification := digits
 SIZE_classification := 48
+DATA_detection := scenes
+RECIPE_detection := scenes_detection
+SIZE_detection := 160
 DATA_segmentation := scenes
 RECIPE_segmentation := scenes
 SIZE_segmentation := 128
@@ -54,7 +57,7 @@ $(WEB)/dist/index.html: $(WEB)/node_modules/.package-lock.json \
 
 .PHONY: need_task
 need_task:
-	@test -n "$(DATA)" || { echo "TASK is classification or segmentation, not $(TASK)"; exit 2; }
+	@test -n "$(DATA)" || { echo "TASK is classification, detection or segmentation, not $(TASK)"; exit 2; }
 
 demo: need_task setup
 	$(BIN)/python -m train $(TASK) --recipe $(RECIPE) --output $(RUN) --overwrite

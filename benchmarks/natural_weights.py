@@ -7,10 +7,13 @@ in 100,000, and whatever a file did to them would go unnoticed, or an honest rou
 import keras
 import numpy as np
 
-from mobilevit_keras import MobileViTImageSegmenter
+from mobilevit_keras import MobileViTImageSegmenter, MobileViTObjectDetector
 from mobilevit_keras.export.check_images import generated_images, open_check_images
-from mobilevit_keras.layers import BatchNorm
-from mobilevit_keras.models import Preprocessing
+from mobilevit_keras.layers import BatchNorm, SSDLiteHead
+from mobilevit_keras.models import Preprocessing, VisionTask
+
+BACKGROUND_LEAD = 8.0
+"""By how much background leads a detector's 80 classes in the logits of an anchor."""
 
 
 def natural_segmenter(variant: str, num_classes: int, size: int = 256) -> MobileViTImageSegmenter:
@@ -24,15 +27,50 @@ def natural_segmenter(variant: str, num_classes: int, size: int = 256) -> Mobile
     preprocessing = Preprocessing(crop_size=size, resize="stretch")
     model = MobileViTImageSegmenter.from_variant(variant, num_classes, preprocessing=preprocessing)
     generator = np.random.default_rng(0)
+    vary_norms(model, generator)
+    kernel = model.head.classifier.kernel
+    kernel.assign(generator.normal(0.0, 2.0 / kernel.shape[2] ** 0.5, kernel.shape))
+    set_norms(model, _images(model, size))
+    return model
+
+
+def natural_detector(variant: str, num_classes: int, size: int = 320) -> MobileViTObjectDetector:
+    """Returns such a detector, which takes most anchors of an image for background.
+
+    Args:
+        variant: Name in `mobilevit_keras.models.VARIANTS`.
+        num_classes: Number of classes.
+        size: Side of the photographs.
+    """
+    preprocessing = Preprocessing(crop_size=size, resize="stretch")
+    model = MobileViTObjectDetector.from_variant(variant, num_classes, preprocessing=preprocessing)
+    generator = np.random.default_rng(0)
+    vary_norms(model, generator)
+    images = _images(model, size)
+    set_norms(model, images)
+    for layer in model.layers:
+        if isinstance(layer, SSDLiteHead):
+            for convolution, spread in ((layer.boxes, 1.0), (layer.logits, 1.5)):
+                kernel = convolution.kernel
+                kernel.assign(generator.normal(0.0, spread / kernel.shape[2] ** 0.5, kernel.shape))
+            # Of each anchor's classes background comes first.
+            bias = np.zeros((layer.num_anchors, layer.num_outputs), "float32")
+            bias[:, 0] = BACKGROUND_LEAD
+            layer.logits.bias.assign(bias.ravel())
+    return model
+
+
+def vary_norms(model: keras.Model, generator: np.random.Generator) -> None:
+    """Gives norms the varied scales and offsets of trained ones."""
     for layer in model._flatten_layers():
         if isinstance(layer, (BatchNorm, keras.layers.LayerNormalization)):
             layer.gamma.assign(generator.uniform(0.5, 1.5, layer.gamma.shape))
             layer.beta.assign(generator.normal(0.0, 0.2, layer.beta.shape))
-    kernel = model.head.classifier.kernel
-    kernel.assign(generator.normal(0.0, 2.0 / kernel.shape[2] ** 0.5, kernel.shape))
-    photographs = open_check_images(None, size, size, preprocessing)
-    set_norms(model, np.concatenate([photographs, generated_images(size, size)]) / 255.0)
-    return model
+
+
+def _images(model: VisionTask, size: int) -> np.ndarray:
+    photographs = open_check_images(None, size, size, model.preprocessing)
+    return np.concatenate([photographs, generated_images(size, size)]) / 255.0
 
 
 def set_norms(model: keras.Model, images: np.ndarray) -> None:

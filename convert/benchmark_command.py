@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 HELP = "time .tflite files side by side"
+KEEPS_LIBRARIES_QUIET = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

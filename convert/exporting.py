@@ -39,7 +39,6 @@ def run_export(
     options: argparse.Namespace, export: Callable[..., dict[str, Any]], **more: Any
 ) -> int:
     """Exports, prints what came of it and returns the exit status: 1 where a check failed."""
-    from mobilevit_keras.commands import quiet_libraries
     from mobilevit_keras.export import CheckError
     from mobilevit_keras.models import load_model
 
@@ -49,9 +48,8 @@ def run_export(
     if images is None and samples.is_dir():
         images = samples
     try:
-        with quiet_libraries():
-            size = options.size or model.preprocessing.sides
-            report = export(model, options.output, size, options.precision, images, **more)
+        size = options.size or model.preprocessing.sides
+        report = export(model, options.output, size, options.precision, images, **more)
     except CheckError as error:
         print(f"check failed: {error} Nothing was written.", file=sys.stderr)
         return 1

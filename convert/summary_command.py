@@ -17,6 +17,7 @@ from pathlib import Path
 EXACT = ("float32", "float16")
 
 HELP = "compare a run's model with its exports on validation images"
+KEEPS_LIBRARIES_QUIET = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,9 +1,9 @@
 """Writes a trained model as a TF.js graph model for browsers, checked against Keras.
 
-The model takes RGB images in 0..255, gives a classifier's probabilities or a segmenter's logits at
-its output stride, and says in model.json what it is. Its folder also holds labels.txt and
-report.json for people, and nothing else: a folder with other files is not replaced. A model that
-does not agree with Keras is not left, and the exit status is 1.
+The model takes RGB images in 0..255, gives a classifier's probabilities, a segmenter's logits at
+its output stride or what each anchor of a detector says, and says in model.json what it is. Its
+folder also holds labels.txt and report.json for people, and nothing else: a folder with other files
+is not replaced. A model that does not agree with Keras is not left, and the exit status is 1.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import argparse
 from convert import exporting
 
 HELP = "write a TF.js model for browsers"
+KEEPS_LIBRARIES_QUIET = True
 PRECISIONS = ("float32", "float16", "uint8")
 
 

@@ -1,9 +1,9 @@
 """Writes a trained model as a .tflite file for phones, checked against Keras.
 
-The file takes RGB images in 0..255, gives a classifier's probabilities or a segmenter's logits at
-its output stride, and says in its own metadata what it is: class names, preprocessing, precision.
-NAME.labels.txt and NAME.report.json are copies for people. A file that does not agree with Keras is
-not left, and the exit status is 1.
+The file takes RGB images in 0..255, gives a classifier's probabilities, a segmenter's logits at its
+output stride or what each anchor of a detector says, and says in its own metadata what it is: class
+names, preprocessing, precision. NAME.labels.txt and NAME.report.json are copies for people. A file
+that does not agree with Keras is not left, and the exit status is 1.
 
   float32    as trained
   float16    half the size; for GPUs, and processors that compute in half precision
@@ -18,6 +18,7 @@ import argparse
 from convert import exporting
 
 HELP = "write a .tflite file for phones"
+KEEPS_LIBRARIES_QUIET = True
 PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8_full")
 
 
@@ -37,6 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="type of the input, of int8 and int8_full (default: float32)",
     )
 
+    parser.add_argument(
+        "--suppression",
+        default="runtime",
+        metavar="runtime|in-file",
+        help="who suppresses a detector's boxes that lie on each other: whoever runs the file, as "
+        "MediaPipe Tasks does (default), or the file itself, as older programs want it",
+    )
+
 
 def main(options: argparse.Namespace) -> int:
     from mobilevit_keras.export import export_tflite
@@ -46,4 +55,5 @@ def main(options: argparse.Namespace) -> int:
         export_tflite,
         calibration=options.calibration,
         input_type=options.input_type,
+        suppression=options.suppression,
     )

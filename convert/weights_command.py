@@ -8,17 +8,18 @@
 
 The first form takes a checkpoint of CVNets (.pt), Hugging Face or timm (.safetensors, .bin), or
 the name of a preset, which is downloaded; --list prints the presets, and where they come from.
-Nothing in a checkpoint is executed. Layout, variant and number of classes are found in the file;
-preprocessing and ImageNet's class names are saved with the model.
+Nothing in a checkpoint is executed. Layout, task, variant and number of classes are found in the
+file; preprocessing and the published class names are saved with the model.
 """
 
 import argparse
 from pathlib import Path
 
-HELP = "turn published weights into a .keras model, or a .keras model into weights for timm"
+HELP = "turn published weights into a .keras model, or a .keras model into weights for others"
 
 _KERAS = ".keras"
 _SAFETENSORS = ".safetensors"
+_LAYOUTS = ("timm", "huggingface", "cvnets")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,9 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the images the checkpoint wants, if not its layout's (CVNets and Hugging Face "
         "bgr, timm rgb); the Keras model wants RGB in any case",
     )
-    parser.add_argument(
-        "--layout", choices=("timm", "huggingface"), help="of the .safetensors file to write"
-    )
+    parser.add_argument("--layout", choices=_LAYOUTS, help="of the .safetensors file to write")
 
 
 def main(options: argparse.Namespace) -> int:
@@ -74,7 +73,9 @@ def main(options: argparse.Namespace) -> int:
             f"`--layout` is for a .safetensors file to write. Received: {options.output}."
         )
     if not to_keras and not options.layout:
-        raise ValueError("`--layout` must be given for a .safetensors file: timm or huggingface.")
+        raise ValueError(
+            f"`--layout` must be given for a .safetensors file: one of {', '.join(_LAYOUTS)}."
+        )
     if not to_keras and (options.variant or options.channel_order):
         raise ValueError(
             "`--variant` and `--channel-order` are for opening a checkpoint. "
@@ -84,10 +85,11 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _list_presets() -> int:
-    from mobilevit_keras.weights import PRESETS
+    from mobilevit_keras.weights import FIGURES, PRESETS
 
     for name, preset in PRESETS.items():
-        print(f"{name:<28} {preset.megabytes:>5} MB  top-1 {preset.top1:>5}  {preset.source}")
+        figure = f"{FIGURES[preset.task]} {preset.figure}"
+        print(f"{name:<26} {preset.megabytes:>5} MB  {figure:<20}  {preset.source}")
     print(f"Licence: {'; '.join(sorted({preset.licence for preset in PRESETS.values()}))}")
     return 0
 

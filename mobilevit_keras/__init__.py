@@ -36,7 +36,7 @@ if not _is_command():
         weights,
     )
     from mobilevit_keras.export import export_tfjs, export_tflite
-    from mobilevit_keras.inference import predict_images, segment_images
+    from mobilevit_keras.inference import detect_images, predict_images, segment_images
     from mobilevit_keras.models import (
         MobileViTBackbone,
         MobileViTImageClassifier,
@@ -61,6 +61,7 @@ __all__ = [
     "__version__",
     "boxes",
     "data",
+    "detect_images",
     "evaluation",
     "export",
     "export_tfjs",

@@ -39,7 +39,9 @@ def run_subcommand(package: str, names: Sequence[str], arguments: Sequence[str])
         names: The subcommands; each is a module `package.NAME_command` with a docstring that
             describes it, `HELP`, `add_arguments(parser)` and `main(options) -> int`. The parser
             that `add_arguments` gets takes the rest of the command line. One that does without
-            TensorFlow, whose import takes seconds, has `USES_TENSORFLOW = False`.
+            TensorFlow, whose import takes seconds, has `USES_TENSORFLOW = False`; one that
+            runs within `quiet_libraries` has `KEEPS_LIBRARIES_QUIET = True` (a training has not: in
+            hours native code may well say something that matters).
         arguments: The command line after the program's name.
 
     Returns:
@@ -59,13 +61,16 @@ def run_subcommand(package: str, names: Sequence[str], arguments: Sequence[str])
         )
         module.add_arguments(subparser)
         subparser.set_defaults(
-            main=module.main, uses_tensorflow=getattr(module, "USES_TENSORFLOW", True)
+            main=module.main,
+            uses_tensorflow=getattr(module, "USES_TENSORFLOW", True),
+            keeps_libraries_quiet=getattr(module, "KEEPS_LIBRARIES_QUIET", False),
         )
     options = parser.parse_args(arguments)
     if options.uses_tensorflow:
         _import_tensorflow_quietly()
         _check_backend()
-    return options.main(options)
+    with quiet_libraries() if options.keeps_libraries_quiet else contextlib.nullcontext():
+        return options.main(options)
 
 
 def _import_tensorflow_quietly() -> None:

@@ -1,7 +1,10 @@
 """A source of pictures with boxes, made in memory."""
 
+from pathlib import Path
+
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from mobilevit_keras.data import Source
 from mobilevit_keras.data.source import permutation
@@ -67,3 +70,24 @@ class ColouredObjects(Source):
         return tf.data.Dataset.from_tensor_slices(order).map(
             lambda index: {name: column[index] for name, column in columns.items()}
         )
+
+
+def write_voc(folder: Path, count: int) -> None:
+    """Writes `coloured_objects` in PASCAL VOC's form, without lists of splits."""
+    for name in ("JPEGImages", "Annotations"):
+        (folder / name).mkdir(parents=True)
+    for index in range(count):
+        image, boxes, labels = coloured_objects(index)
+        Image.fromarray(image).save(folder / "JPEGImages" / f"{index}.jpg", quality=95)
+        height, width = image.shape[:2]
+        text = f"<size><width>{width}</width><height>{height}</height><depth>3</depth></size>"
+        for box, label in zip(boxes.astype(int), labels, strict=True):
+            if label < 0:
+                continue
+            # Pixels are counted from 1, and the last ones belong to the box.
+            left, top, right, bottom = box + (1, 1, 0, 0)
+            text += (
+                f"<object><name>{NAMES[label]}</name><bndbox><xmin>{left}</xmin><ymin>{top}</ymin>"
+                f"<xmax>{right}</xmax><ymax>{bottom}</ymax></bndbox></object>"
+            )
+        (folder / "Annotations" / f"{index}.xml").write_text(f"<annotation>{text}</annotation>")

@@ -17,6 +17,8 @@ TRAINED = {activation: _FOLDER / f"tiny_{activation}.npz" for activation in ("si
 """Weights of classifiers that `tests/train_tiny.py` wrote, by activation."""
 TRAINED_SEGMENTER = _FOLDER / "tiny_segmenter.npz"
 """Weights of a segmenter that it wrote."""
+TRAINED_DETECTOR = _FOLDER / "tiny_detector.npz"
+"""Weights of a detector that it wrote."""
 
 
 def randomize(model, seed=0):
@@ -102,6 +104,38 @@ def patched_images(count, height, width=None, seed=0, side=4):
     return np.ascontiguousarray(images, np.float32), np.ascontiguousarray(masks)
 
 
+def object_images(count, height, width=None, seed=0):
+    """Grey images with one to three coloured rectangles apart from each other, and their boxes.
+
+    Returns:
+        Images `(count, height, width, 3)`, whole numbers of 0..255; {"boxes": `(count, 3, 4)`,
+        left, top, right, bottom in pixels, "labels": `(count, 3)`, the number of the brightest
+        channel, or -1 for rows that are no boxes}.
+    """
+    width = width or height
+    generator = np.random.default_rng(seed)
+    images = np.empty((count, height, width, 3), np.float32)
+    boxes, labels = np.zeros((count, 3, 4), np.float32), np.full((count, 3), -1, np.int64)
+    rows, columns = np.arange(height) * 4 // height, np.arange(width) * 4 // width
+    for image, of_image, classes in zip(images, boxes, labels, strict=True):
+        ground = generator.uniform(0.3, 0.6, (4, 4, 1))[rows][:, columns]
+        image[:] = ground + generator.uniform(-0.05, 0.05, image.shape)
+        is_taken = np.zeros((height, width), bool)
+        for number in range(generator.integers(1, 4)):
+            sides = generator.uniform(0.25, 0.6, 2) * (height, width)
+            top, left = generator.uniform(0.0, 1.0, 2) * ((height, width) - sides)
+            bottom, right = np.rint((top, left) + sides).astype(int)
+            top, left = int(top), int(left)
+            label = generator.integers(3)
+            colour = generator.uniform(0.0, 0.3, 3)
+            colour[label] = generator.uniform(0.7, 1.0)
+            if not is_taken[top:bottom, left:right].any():
+                is_taken[top:bottom, left:right] = True
+                image[top:bottom, left:right] = colour
+                of_image[number], classes[number] = (left, top, right, bottom), label
+    return np.rint(255.0 * np.clip(images, 0.0, 1.0)), {"boxes": boxes, "labels": labels}
+
+
 def _backbone(**arguments):
     return MobileViTBackbone(
         **{
@@ -156,8 +190,18 @@ def load_tiny_segmenter(**arguments):
     return _trained(build_tiny_segmenter(**arguments), TRAINED_SEGMENTER)
 
 
-def build_tiny_detector(num_classes=3, class_names=None, **backbone):
+def build_tiny_detector(num_classes=3, class_names=None, preprocessing=None, **backbone):
     """A detector on a backbone with a few channels, and random norms."""
     return randomize(
-        MobileViTObjectDetector(_backbone(**backbone), num_classes, class_names=class_names)
+        MobileViTObjectDetector(
+            _backbone(**backbone),
+            num_classes,
+            class_names=class_names,
+            preprocessing=preprocessing,
+        )
     )
+
+
+def load_tiny_detector(**arguments):
+    """A tiny detector of three classes that has learned where coloured rectangles are."""
+    return _trained(build_tiny_detector(**arguments), TRAINED_DETECTOR)

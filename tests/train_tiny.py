@@ -1,4 +1,4 @@
-"""Writes the weights of `tests.tiny.load_tiny` and of `load_tiny_segmenter`:
+"""Writes the weights of `tests.tiny.load_tiny`, `load_tiny_segmenter` and `load_tiny_detector`:
 
     python -m tests.train_tiny [NAME]
 
@@ -14,10 +14,13 @@ import numpy as np
 
 from tests.tiny import (
     TRAINED,
+    TRAINED_DETECTOR,
     TRAINED_SEGMENTER,
     build_tiny,
+    build_tiny_detector,
     build_tiny_segmenter,
     coloured_images,
+    object_images,
     patched_images,
     tell_images_apart,
 )
@@ -44,6 +47,17 @@ def train_segmenter() -> keras.Model:
     return model
 
 
+def train_detector() -> keras.Model:
+    model = build_tiny_detector()
+    size, epochs = (64, 128), 20
+    images, boxes = object_images(3072, *size, seed=7)
+    targets = {name: np.asarray(values) for name, values in model.targets(boxes, *size).items()}
+    rate = keras.optimizers.schedules.CosineDecay(3e-3, epochs * 192)
+    model.compile(keras.optimizers.AdamW(rate, weight_decay=0.05))
+    model.fit(images / 255.0, targets, batch_size=16, epochs=epochs, verbose=2)
+    return model
+
+
 def write(model: keras.Model, path) -> None:
     weights = {str(i): w.astype(np.float16) for i, w in enumerate(model.get_weights())}
     np.savez_compressed(path, **weights)
@@ -57,6 +71,9 @@ def main(names: list[str]) -> None:
     if not names or "segmenter" in names:
         keras.utils.set_random_seed(0)
         write(train_segmenter(), TRAINED_SEGMENTER)
+    if not names or "detector" in names:
+        keras.utils.set_random_seed(0)
+        write(train_detector(), TRAINED_DETECTOR)
 
 
 if __name__ == "__main__":

@@ -78,6 +78,7 @@ def open_run(config: Config) -> Run:
         configuration=config.saved(),
         resume=config.resume,
         overwrite=config.overwrite,
+        validation_every=config.validation_every,
         checkpoint_every=config.checkpoint_every,
         keep_checkpoints=config.keep_checkpoints,
         strategy=strategy,

@@ -175,6 +175,9 @@ class Config:
     )
 
     evaluation_batch_size: int = option(64, "Images at once", "evaluation")
+    validation_every: int = option(
+        1, "Epochs from one validation to the next; the last epoch has one anyway", "evaluation"
+    )
 
     quantize: str = option(
         "none",
@@ -488,6 +491,7 @@ CONFIGS: dict[str, type[Config]] = {
 
 _POSITIVE = (
     "evaluation_batch_size",
+    "validation_every",
     "checkpoint_every",
     "keep_checkpoints",
 )

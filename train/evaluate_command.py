@@ -23,6 +23,7 @@ import sys
 from mobilevit_keras.commands import parse_size, size_text
 
 HELP = "measure a .keras or .tflite model on validation images"
+KEEPS_LIBRARIES_QUIET = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,8 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "of the sizes",
     )
     parser.add_argument(
-        "--suppression",
-        metavar="RULE",
+        "--suppression-rules",
+        metavar="RULES",
         help="of a detector, how boxes that lie on each other go: paper, in each class by itself "
         "above an IoU of 0.5 (the default); or mediapipe, whatever their classes above 0.3, as "
         "users of its detector get them",
@@ -74,10 +75,13 @@ def main(options: argparse.Namespace) -> int:
     """Runs the command; returns its exit status."""
     from mobilevit_keras.data import SkippedImages, open_source
     from mobilevit_keras.evaluation import draw_examples, evaluate, open_predictor
+    from mobilevit_keras.tasks.pictures import check_plot
 
+    if options.picture:
+        check_plot(options.picture)
     predictors = [open_predictor(options.model, size) for size in options.sizes or [None]]
-    if options.suppression:
-        predictors = [_with_suppression(each, options.suppression) for each in predictors]
+    if options.suppression_rules:
+        predictors = [_with_rules(each, options.suppression_rules) for each in predictors]
     task = predictors[0].task
     source = open_source(options.data, fields=task.fields or None)
     if options.sheet:
@@ -103,17 +107,18 @@ def main(options: argparse.Namespace) -> int:
     return 0
 
 
-def _with_suppression(predictor, rule: str):
-    """The predictor, whose boxes go by another rule."""
+def _with_rules(predictor, rules: str):
+    """The predictor, whose boxes go by other rules."""
     from mobilevit_keras.tasks import Detection
 
     task = predictor.task
-    if not isinstance(task, Detection):
+    if not isinstance(task, Detection) or task.file.suppresses:
+        what = "which suppresses" if isinstance(task, Detection) else f"which is for {task.name}"
         raise ValueError(
-            f"`--suppression` is for detectors. Received: {predictor.path}, which is for "
-            f"{task.name}."
+            "`--suppression-rules` are for detectors whose files leave suppression to others. "
+            f"Received: {predictor.path}, {what}."
         )
-    return dataclasses.replace(predictor, task=Detection(rule, *task.scales, task.multiples))
+    return dataclasses.replace(predictor, task=task.with_rules(rules))
 
 
 def _print_sizes(rows) -> None:

@@ -7,11 +7,13 @@ and preprocessing:
     python predict.py model.tflite cat.jpg dog.jpg
     python predict.py model.tflite mobilenet_v2.tflite --folder photos --threads 4
     python predict.py streets.tflite street.jpg --output masks
+    python predict.py animals.tflite street.jpg --output boxes --score 0.5
 
 For image files it prints what each model says of them: of a classifier the best class names, of a
-segmenter the classes with their shares of the image. With --output it also writes, for each image,
-a segmenter's NAME.mask.png, a picture of class numbers with a palette, and NAME.overlay.jpg, the
-image with the classes' colours laid over it.
+segmenter the classes with their shares of the image, of a detector the boxes as JSON, in pixels of
+the image. With --output it also writes, for each image, a segmenter's NAME.mask.png, a picture of
+class numbers with a palette, and NAME.overlay.jpg, the image with the classes' colours laid over
+it, or a detector's NAME.boxes.jpg, the image with the boxes.
 
 With --folder, a folder for each class as in training, it prints a table of classifiers: images,
 time per image, top-1 and top-5 of each. Of a folder with a `validation` part that part is taken; of
@@ -30,7 +32,7 @@ from pathlib import Path
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif"}
 
@@ -88,8 +90,10 @@ def whole(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def picture_names(images: list[Path], folder: Path) -> list[tuple[Path, Path]]:
-    """Where the mask and the overlay of each image go; images of one name are numbered.
+def picture_names(
+    images: list[Path], folder: Path, endings: tuple[str, ...]
+) -> list[tuple[Path, ...]]:
+    """Where the pictures of each image go, NAME and an ending; images of one name are numbered.
 
     Raises:
         ValueError: If one of them is itself among the images.
@@ -101,7 +105,7 @@ def picture_names(images: list[Path], folder: Path) -> list[tuple[Path, Path]]:
             number += 1
             name = f"{path.stem}-{number}"
         taken.add(name)
-        names.append((folder / f"{name}.mask.png", folder / f"{name}.overlay.jpg"))
+        names.append(tuple(folder / f"{name}{ending}" for ending in endings))
         for picture in names[-1]:
             if picture.resolve() in inputs:
                 raise ValueError(f"{picture} is an image to read, and would be written over.")
@@ -131,11 +135,16 @@ class Model:
     Args:
         path: The file.
         num_threads: Threads of an inference.
+
+    Attributes:
+        endings: What follows an image's name in the names of its pictures.
     """
+
+    endings: tuple[str, ...] = ()
 
     def __init__(self, path: Path, num_threads: int) -> None:
         self.name = path.name
-        description = describe(path)
+        self.description = description = describe(path)
         self.interpreter = Interpreter(str(path), num_threads=num_threads)
         self.interpreter.allocate_tensors()
         self.entry = self.interpreter.get_input_details()[0]
@@ -194,10 +203,12 @@ class Classifier(Model):
 class Segmenter(Model):
     """Gives logits of each class for each cell of the image."""
 
-    def answer(self, image: Image.Image, count: int, pictures: tuple[Path, Path] | None) -> str:
+    endings = (".mask.png", ".overlay.jpg")
+
+    def answer(self, image: Image.Image, count: int, pictures: tuple[Path, ...]) -> str:
         logits, milliseconds = self.run(self.prepare(image))
         mask = class_mask(logits, image.height, image.width)
-        if pictures is not None:
+        if pictures:
             write_pictures(mask, image, len(self.labels), *pictures)
         shares = np.bincount(mask.ravel(), minlength=len(self.labels)) / mask.size
         best = [i for i in np.argsort(-shares, kind="stable")[:count] if shares[i]]
@@ -205,7 +216,67 @@ class Segmenter(Model):
         return f"{names} ({milliseconds:.1f} ms)"
 
 
-MODELS = {"classification": Classifier, "segmentation": Segmenter}
+class Detector(Model):
+    """Says for each anchor where a box is and what is in it; or suppresses in the file.
+
+    Attributes:
+        score: What a box must be sure of.
+        rule: How boxes that lie on each other go, one of `RULES`.
+    """
+
+    endings = (".boxes.jpg",)
+    score, rule = 0.3, "paper"
+
+    def __init__(self, path: Path, num_threads: int) -> None:
+        super().__init__(path, num_threads)
+        runner = self.interpreter.get_signature_runner()
+        self.exits = {name: exit["index"] for name, exit in runner.get_output_details().items()}
+        self.labels = self.description["class_names"]
+        # All of an image is looked at.
+        self.stretches = True
+        self.suppresses = self.description["suppression"] == "in-file"
+        self.variance = self.description["decoding"]["variance"]
+        self.anchors = make_anchors(self.description["decoding"], self.height, self.width)
+
+    def find(self, image: Image.Image) -> tuple[tuple[np.ndarray, ...], float]:
+        """Boxes `(N, 4)`, left, top, right, bottom in pixels, classes and scores; milliseconds."""
+        _, milliseconds = self.run(self.prepare(image))
+        answers = {name: self.interpreter.get_tensor(i)[0] for name, i in self.exits.items()}
+        if not self.suppresses:
+            boxes = decode(answers["location"], self.anchors, self.variance)
+            boxes, labels, scores = suppress(
+                boxes, answers["score"], self.score, **RULES[self.rule]
+            )
+        else:
+            # After the last box there are zeros.
+            is_sure = answers["score"] > self.score
+            is_sure[int(np.rint(answers["number of detections"])) :] = False
+            boxes = answers["location"][is_sure][:, [1, 0, 3, 2]]
+            labels = np.rint(answers["category"][is_sure]).astype(int)
+            scores = answers["score"][is_sure]
+        size = np.array([image.width, image.height] * 2, np.float32)
+        return (np.clip(boxes * size, 0.0, size), labels, scores), milliseconds
+
+    def answer(self, image: Image.Image, count: int, pictures: tuple[Path, ...]) -> str:
+        (boxes, labels, scores), milliseconds = self.find(image)
+        names = [self.labels[label] for label in labels]
+        if pictures:
+            write_boxes(image, boxes, labels, names, scores, *pictures)
+        found = [
+            {
+                "class": name,
+                "score": round(float(score), 4),
+                **{
+                    side: round(float(place), 1)
+                    for side, place in zip(("left", "top", "right", "bottom"), box, strict=True)
+                },
+            }
+            for box, name, score in zip(boxes, names, scores, strict=True)
+        ]
+        return f"{json.dumps(found, ensure_ascii=False)} ({milliseconds:.1f} ms)"
+
+
+MODELS = {"classification": Classifier, "detection": Detector, "segmentation": Segmenter}
 
 
 def open_model(path: Path, num_threads: int) -> Model:
@@ -221,6 +292,126 @@ def open_model(path: Path, num_threads: int) -> Model:
     if task not in MODELS:
         raise ValueError(f"A model for {' or '.join(MODELS)} is needed. {path} is for {task}.")
     return MODELS[task](path, num_threads)
+
+
+# Boxes
+
+RULES = {
+    "paper": {"iou_threshold": 0.5, "per_class": True},
+    "mediapipe": {"iou_threshold": 0.3, "per_class": False},
+}
+MAXIMUM = 200
+
+
+def make_anchors(decoding: dict, height: int, width: int) -> np.ndarray:
+    """The anchors `(A, 4)`: middle's x and y, width and height, in sides of the image.
+
+    Args:
+        decoding: What the file says of them.
+        height, width: Of the image that the file takes.
+    """
+    sizes = [(-(-height // stride), -(-width // stride)) for stride in decoding["strides"]]
+    sizes.append((1, 1))
+    scales = np.linspace(decoding["min_scale"], decoding["max_scale"], len(sizes) + 1)
+    levels = []
+    for level, ((rows, columns), ratios) in enumerate(
+        zip(sizes, decoding["aspect_ratios"], strict=True)
+    ):
+        scale, following = scales[level : level + 2]
+        shapes = [(scale, scale), ((scale * following) ** 0.5,) * 2]
+        for ratio in ratios:
+            root = ratio**0.5
+            shapes += [(scale * root, scale / root), (scale / root, scale * root)]
+        anchors = np.empty((rows, columns, len(shapes), 4))
+        anchors[..., 0] = ((np.arange(columns) + 0.5) / columns)[None, :, None]
+        anchors[..., 1] = ((np.arange(rows) + 0.5) / rows)[:, None, None]
+        # No longer than the image is; the middles stay where they are.
+        anchors[..., 2:] = np.clip(shapes, 0.0, 1.0)
+        levels.append(anchors.reshape(-1, 4))
+    return np.concatenate(levels).astype(np.float32)
+
+
+def decode(location: np.ndarray, anchors: np.ndarray, variance: list[float]) -> np.ndarray:
+    """Boxes `(A, 4)`, left, top, right, bottom in sides of the image.
+
+    Args:
+        location: `(A, 4)`: middle's y and x, height and width, relative to the anchors.
+        anchors: `(A, 4)`: middle's x and y, width and height.
+        variance: The units of the location's four numbers.
+    """
+    offsets = location * np.array(variance, np.float32)
+    middle = offsets[:, [1, 0]] * anchors[:, 2:] + anchors[:, :2]
+    half = np.exp(offsets[:, [3, 2]]) * anchors[:, 2:] * 0.5
+    return np.concatenate([middle - half, middle + half], axis=1)
+
+
+def suppress(
+    boxes: np.ndarray, scores: np.ndarray, score: float, iou_threshold: float, per_class: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of boxes that lie on each other only the surest stays.
+
+    Args:
+        boxes: `(A, 4)`.
+        scores: `(A, K)`.
+        score: What a score must be above.
+        iou_threshold: Intersection over union above which the less sure box goes.
+        per_class: Whether each class is taken by itself; else a box is of its surest class only.
+
+    Returns:
+        Boxes, classes and scores, the surest first.
+    """
+    if per_class:
+        rows, labels = np.nonzero(scores > score)
+    else:
+        labels = scores.argmax(axis=1)
+        rows = np.flatnonzero(scores.max(axis=1) > score)
+        labels = labels[rows]
+    boxes, scores = boxes[rows], scores[rows, labels]
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    waiting, stays = np.argsort(-scores, kind="stable"), []
+    counts = np.zeros(labels.max(initial=0) + 1, int)
+    while len(waiting):
+        best, waiting = waiting[0], waiting[1:]
+        group = labels[best] if per_class else 0
+        counts[group] += 1
+        stays.append(best)
+        corners = np.maximum(boxes[waiting, :2], boxes[best, :2])
+        sides = np.maximum(np.minimum(boxes[waiting, 2:], boxes[best, 2:]) - corners, 0.0)
+        shared = sides[:, 0] * sides[:, 1]
+        goes = shared > iou_threshold * (areas[waiting] + areas[best] - shared)
+        # Of each class, or of all taken together, so many stay.
+        goes |= counts[group] >= MAXIMUM
+        if per_class:
+            goes &= labels[waiting] == labels[best]
+        waiting = waiting[~goes]
+    return boxes[stays], labels[stays], scores[stays]
+
+
+def write_boxes(
+    image: Image.Image,
+    boxes: np.ndarray,
+    labels: np.ndarray,
+    names: list[str],
+    scores: np.ndarray,
+    file: Path,
+) -> None:
+    """Writes the image with the boxes, their classes and scores."""
+    picture = image.copy()
+    draw = ImageDraw.Draw(picture)
+    # The first colour is black.
+    colours = palette(256)[1:]
+    line = max(1, round(min(image.size) / 300))
+    font = ImageFont.load_default(12 * line)
+    for box, label, name, score in zip(boxes, labels, names, scores, strict=True):
+        colour = tuple(int(part) for part in colours[label % len(colours)])
+        left, top, right, bottom = (int(side) for side in np.rint(box))
+        right, bottom = max(right - 1, left), max(bottom - 1, top)
+        draw.rectangle((left, top, right, bottom), outline=colour, width=line)
+        place, text = (left + 1 + line, top + line), f"{name} {100 * score:.0f}%"
+        draw.rectangle(draw.textbbox(place, text, font), fill=colour)
+        draw.text(place, text, fill="white", font=font)
+    with whole(file) as temporary:
+        picture.save(temporary, quality=90)
 
 
 # Masks
@@ -296,9 +487,11 @@ def print_answers(models: list[Model], images: list[Path], count: int, output: P
     """Prints what the models say of each image; returns how many could not be read."""
     unreadable = 0
     pictures = {
-        model.name: picture_names(images, output if len(models) == 1 else output / model.name)
+        model.name: picture_names(
+            images, output if len(models) == 1 else output / model.name, model.endings
+        )
         if output
-        else [None] * len(images)
+        else [()] * len(images)
         for model in models
     }
     for number, path in enumerate(images):
@@ -371,7 +564,15 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("files", nargs="+", type=Path, help=".tflite files, then image files")
     parser.add_argument("--folder", type=Path, help="a folder for each class: print a table")
-    parser.add_argument("--output", type=Path, help="a folder for segmenters' pictures")
+    parser.add_argument("--output", type=Path, help="a folder for pictures of masks and boxes")
+    parser.add_argument("--score", type=float, default=0.3, help="of a box at least (default: 0.3)")
+    parser.add_argument(
+        "--rule",
+        choices=RULES,
+        default="paper",
+        help="how boxes that lie on each other go: in each class by itself (paper, the default), "
+        "or whatever their classes",
+    )
     parser.add_argument("--threads", type=int, default=1, help="default: 1")
     parser.add_argument("--top", type=int, default=5, help="classes to print (default: 5)")
     options = parser.parse_args(arguments)
@@ -381,6 +582,9 @@ def main(arguments: list[str]) -> int:
         parser.error("a .tflite file is needed, and either image files or --folder")
     try:
         models = [open_model(path, options.threads) for path in paths]
+        for model in models:
+            if isinstance(model, Detector):
+                model.score, model.rule = options.score, options.rule
         if options.folder:
             print_table(models, labelled_images(options.folder))
             return 0

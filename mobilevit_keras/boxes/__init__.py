@@ -9,21 +9,25 @@ from mobilevit_keras.boxes.anchors import (
     ssd_anchors,
 )
 from mobilevit_keras.boxes.coding import decode_boxes, encode_boxes, to_pixels
+from mobilevit_keras.boxes.decoding import BoxDecoding, file_order
 from mobilevit_keras.boxes.matching import BACKGROUND, PADDING, match_anchors
-from mobilevit_keras.boxes.suppression import RULES, suppress
+from mobilevit_keras.boxes.suppression import RULES, overlaps, suppress
 
 __all__ = [
     "ASPECT_RATIOS",
     "BACKGROUND",
+    "BoxDecoding",
     "MAX_SCALE",
     "MIN_SCALE",
     "PADDING",
     "RULES",
     "decode_boxes",
     "encode_boxes",
+    "file_order",
     "image_anchors",
     "match_anchors",
     "num_anchors",
+    "overlaps",
     "ssd_anchors",
     "suppress",
     "to_pixels",

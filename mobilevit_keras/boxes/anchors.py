@@ -9,6 +9,9 @@ ASPECT_RATIOS = ((2, 3), (2, 3), (2, 3), (2, 3), (2, 3), (2,))
 """For each of SSDLite's six maps, how much longer than high its oblong anchors are, or higher."""
 
 
+STRIDES = (16, 32, 64, 128, 256)
+"""Pixels of the image for each cell of SSDLite's maps; after them comes one of a single cell."""
+
 MIN_SCALE, MAX_SCALE = 0.1, 1.05
 
 
@@ -105,8 +108,9 @@ def image_anchors(
 
 def _map_sides(side, multiples: Sequence[int]) -> list:
     """Cells along a side of the image, of each of SSDLite's maps but the last."""
-    cells, sides = -(-side // 4), []
-    for multiple in (*multiples, 1, 1, 1):
+    # The backbone's map before the first of those that are rounded.
+    cells, sides = -(-side // (STRIDES[0] // 4)), []
+    for multiple in (*multiples, *[1] * (len(STRIDES) - 2)):
         # Each map has half the cells of the one before, rounded up.
         cells = (cells + 1) // 2
         cells = -(-cells // multiple) * multiple

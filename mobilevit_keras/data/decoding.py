@@ -332,7 +332,8 @@ def _decode_png(contents: tf.Tensor) -> tf.Tensor:
 
 
 def _decode_otherwise(contents: tf.Tensor) -> tf.Tensor:
-    # All cases in one operation.
+    # All cases in one operation. Bytes that are no tensor yet would lose zeros at their end.
+    contents = tf.convert_to_tensor(contents)
     return tf.numpy_function(_decode_in_python, [contents], tf.uint8, stateful=False)
 
 

@@ -172,6 +172,7 @@ def prepared_images(
     wanted: Preprocessing,
     skipped: SkippedImages,
     whole_targets: bool = False,
+    with_targets: bool = True,
 ) -> tf.data.Dataset:
     """Decodes records in their order; those that cannot be read are noted and left out.
 
@@ -181,6 +182,8 @@ def prepared_images(
         wanted: How an image becomes a network's input.
         skipped: Counts and names the images that could not be read.
         whole_targets: See `EvaluationDataset`.
+        with_targets: Whether those that lie in the image are decoded, and an image whose targets do
+            not fit it is left out.
 
     Returns:
         A dataset of (image, targets): float32 `(h, w, 3)` in [0, 1] and a dict.
@@ -196,7 +199,7 @@ def prepared_images(
         image = decode_image(source.load(record["image"]))
         shape = tf.shape(image)[:2]
         pixels = evaluation_image(image, *how, wanted.interpolation, wanted.resize)
-        targets = decode_targets(source, record, shape)
+        targets = decode_targets(source, record, shape) if with_targets else {}
         if whole_targets:
             targets["shape"] = shape
         elif targets:
@@ -237,7 +240,8 @@ def take_images(
         source: Where the images come from.
         split: `"train"` or `"validation"`.
         preprocessing: How an image becomes the network's input.
-        count: How many images to take; fewer where the split holds fewer readable ones.
+        count: How many images to take, whatever their targets are; fewer where the split holds
+            fewer readable ones.
 
     Returns:
         float32 `(N, h, w, 3)`, values in [0, 1]; and the images that could not be read.
@@ -248,7 +252,9 @@ def take_images(
     skipped = SkippedImages()
     # Shuffled, because many sources are stored class after class.
     records = source.records(split, tf.constant([0, 0], tf.int64), tf.constant(0, tf.int64))
-    images = prepared_images(source, records, preprocessing, skipped).take(count)
+    images = prepared_images(source, records, preprocessing, skipped, with_targets=False).take(
+        count
+    )
     with clear_errors(source, skipped):
         taken = [image for image, _ in images.with_options(untuned()).as_numpy_iterator()]
     if not taken:

@@ -17,7 +17,7 @@ from mobilevit_keras.data.crops import CentreCrop, make_crop
 from mobilevit_keras.data.decoding import decode_window
 from mobilevit_keras.data.geometry import Geometry, check_interpolation
 from mobilevit_keras.data.scales import Schedule, Steps
-from mobilevit_keras.data.skipped import SkippedImages, clear_errors
+from mobilevit_keras.data.skipped import SkippedImages, clear_errors, described
 from mobilevit_keras.data.source import Source
 from mobilevit_keras.data.targets import as_y, decode_targets, move_targets, whole_fields
 from mobilevit_keras.data.threads import num_cores, untuned
@@ -426,9 +426,10 @@ class MultiScaleDataset(EpochAdapter):
         for index in lost:
             self.skipped.add(names[index].decode(errors="replace"), self.source)
         if len(found) == 0:
+            first = described(names[0].decode(errors="replace"), self.source)
             self.skipped.stop(
                 "A step needs an image that can be read. Received: "
-                f"{len(lost)} unreadable, the first is {names[0].decode(errors='replace')}."
+                f"{len(lost)} unreadable, the first is {first}."
             )
         return np.int64(len(lost))
 

@@ -114,6 +114,7 @@ def draw_boxes(
     labels: np.ndarray,
     class_names: Sequence[str],
     texts: Sequence[str] | None = None,
+    width: int = 1,
 ) -> np.ndarray:
     """Draws boxes as frames in their classes' colours.
 
@@ -123,6 +124,7 @@ def draw_boxes(
         labels: `(N,)`, classes from 0; -1 is no box.
         class_names: Names of the classes.
         texts: What to write at each box, in place of its class's name.
+        width: Pixels of a frame's line; letters are larger by as much.
 
     Returns:
         uint8 `(H, W, 3)`.
@@ -140,26 +142,26 @@ def draw_boxes(
         # The last pixel that lies in a box is the one before its end.
         left, top, right, bottom = (int(side) for side in np.rint(box))
         right, bottom = max(right - 1, left), max(bottom - 1, top)
-        draw.rectangle((left, top, right, bottom), outline=colour)
-        font, text = font_for(class_names[label] if texts is None else texts[number])
-        place = (left + 2, top + 1)
+        draw.rectangle((left, top, right, bottom), outline=colour, width=width)
+        text = class_names[label] if texts is None else texts[number]
+        font, text = font_for(text, width * _FONT_SIZE)
+        place = (left + 1 + width, top + width)
         draw.rectangle(draw.textbbox(place, text, font), fill=colour)
         draw.text(place, text, fill="white", font=font)
     return np.asarray(picture)
 
 
-def font_for(text: str) -> tuple[Any, str]:
+def font_for(text: str, size: int = _FONT_SIZE) -> tuple[Any, str]:
     """Finds a font that can draw a text: matplotlib's own, else the first of the system's.
 
     Args:
         text: One line.
+        size: Height of the letters in pixels.
 
     Returns:
         A font of Pillow's, and the text; where no font has all of its characters, those that are
         missing stand as escapes such as `\\u732b`, in place of empty boxes.
     """
-    from PIL import ImageFont
-
     own = _own_font()
     wanted = {ord(character) for character in text}
     path = own
@@ -170,9 +172,18 @@ def font_for(text: str) -> tuple[Any, str]:
         character.encode("unicode_escape").decode() if ord(character) in missing else character
         for character in text
     )
-    return ImageFont.truetype(path, _FONT_SIZE), shown
+    return _font(path, size), shown
 
 
+@functools.lru_cache(maxsize=32)
+def _font(path: str, size: int) -> Any:
+    # Opening one takes longer than drawing all the boxes of an image.
+    from PIL import ImageFont
+
+    return ImageFont.truetype(path, size)
+
+
+@functools.cache
 def _own_font() -> str:
     import matplotlib
 

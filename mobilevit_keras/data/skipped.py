@@ -46,7 +46,7 @@ class SkippedImages:
             ValueError: If `strict`.
         """
         if self.strict:
-            self.stop(f"Every image must be readable. Received: {_described(name, source)}.")
+            self.stop(f"Every image must be readable. Received: {described(name, source)}.")
         if name not in self._seen:
             self._seen.add(name)
             if len(self._named) < self.limit:
@@ -63,12 +63,12 @@ class SkippedImages:
         if not self._seen:
             return "no unreadable images"
         more = ", …" if self.count > len(self._named) else ""
-        names = ", ".join(_described(name, source) for name, source in self._named.items())
+        names = ", ".join(described(name, source) for name, source in self._named.items())
         return f"{self.count} unreadable image(s) skipped: {names}{more}"
 
 
-def _described(name: str, source: Source) -> str:
-    """A name, and in brackets what the source says of it."""
+def described(name: str, source: Source) -> str:
+    """A record's name, and in brackets what its source says of it."""
     why = source.why_unreadable(name)
     return f"{name} ({why})" if why else name
 

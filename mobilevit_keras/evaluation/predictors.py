@@ -110,7 +110,7 @@ def _open_keras(path: Path, size: tuple[int, int] | None) -> Predictor:
 
     return Predictor(
         path=path,
-        task=task,
+        task=task.for_size(model, preprocessing.sides if size is None else size),
         preprocessing=preprocessing,
         size=preprocessing.sides if size is None else size,
         num_classes=getattr(model, "num_classes", None),
@@ -131,7 +131,7 @@ def _open_exported(path: Path, iterate, num_bytes: int, size: tuple[int, int] | 
     names = description.get("class_names")
     return Predictor(
         path=path,
-        task=get_task(description["task"]),
+        task=get_task(description["task"]).for_description(description),
         preprocessing=Preprocessing(**description["preprocessing"]),
         size=own,
         num_classes=None if names is None else len(names),

@@ -1,11 +1,16 @@
 """What the converter cannot be told, done to the file that it wrote."""
 
 import re
+from collections.abc import Mapping, Sequence
 
 import flatbuffers
 import numpy as np
+from flatbuffers import flexbuffers
 
 _FILE_IDENTIFIER = b"TFL3"
+
+SUPPRESSION = "TFLite_Detection_PostProcess"
+"""The custom operation that decodes boxes and suppresses those that lie on each other."""
 
 
 def _read(content: bytes):
@@ -79,4 +84,64 @@ def float_depthwise(content: bytes) -> bytes:
             model.buffers[kernel.buffer].data = weights.astype("<f4").view(np.uint8).ravel()
             kernel.type = schema.TensorType.FLOAT32
             kernel.quantization = None
+    return _write(model, len(content))
+
+
+def add_suppression(
+    content: bytes,
+    inputs: Sequence[str],
+    anchors: np.ndarray,
+    options: Mapping[str, float],
+    outputs: Sequence[tuple[str, tuple[int, ...]]],
+) -> bytes:
+    """Puts TFLite's operation for detections behind a finished file.
+
+    TensorFlow has no such operation: its converter makes one of a marked function, which freezing a
+    graph undoes. And so what is in front of it is the file that stands without it, to the bit.
+
+    Args:
+        content: The file's bytes.
+        inputs: Names of the outputs that it takes: encoded boxes and scores.
+        anchors: float32 `(A, 4)`: middle's y and x, height and width.
+        options: The operation's.
+        outputs: Names and shapes of its four results, which replace the file's outputs.
+    """
+    schema, model = _read(content)
+    graph, signature = model.subgraphs[0], model.signatureDefs[0]
+    places = {output.name.decode(): output.tensorIndex for output in signature.outputs}
+
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
+    code.customCode, code.version = SUPPRESSION.encode(), 1
+    model.operatorCodes.append(code)
+
+    buffer = schema.BufferT()
+    buffer.data = np.ascontiguousarray(anchors, "<f4").view(np.uint8).ravel()
+    model.buffers.append(buffer)
+
+    def add_tensor(name: str, shape: tuple[int, ...], buffer: int) -> int:
+        tensor = schema.TensorT()
+        tensor.name, tensor.shape = name.encode(), list(shape)
+        tensor.type, tensor.buffer = schema.TensorType.FLOAT32, buffer
+        graph.tensors.append(tensor)
+        return len(graph.tensors) - 1
+
+    operator = schema.OperatorT()
+    operator.opcodeIndex = len(model.operatorCodes) - 1
+    anchors_index = add_tensor("anchors", anchors.shape, len(model.buffers) - 1)
+    operator.inputs = [*(places[name] for name in inputs), anchors_index]
+    # These names are what programs look for that read no metadata.
+    operator.outputs = [
+        add_tensor(f"{SUPPRESSION}:{number}" if number else SUPPRESSION, shape, 0)
+        for number, (_, shape) in enumerate(outputs)
+    ]
+    operator.customOptions = list(flexbuffers.Dumps(dict(options)))
+    graph.operators.append(operator)
+
+    graph.outputs = operator.outputs
+    signature.outputs = []
+    for (name, _), index in zip(outputs, operator.outputs, strict=True):
+        entry = schema.TensorMapT()
+        entry.name, entry.tensorIndex = name.encode(), index
+        signature.outputs.append(entry)
     return _write(model, len(content))

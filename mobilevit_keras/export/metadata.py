@@ -9,6 +9,7 @@ from typing import Any
 
 import flatbuffers
 
+from mobilevit_keras.boxes import BoxDecoding
 from mobilevit_keras.description import DESCRIPTION_FILE, LABELS_FILE
 from mobilevit_keras.export.metadata_schema import metadata_schema
 from mobilevit_keras.tasks import FileOutput
@@ -20,11 +21,16 @@ _MODEL_IDENTIFIER = b"TFL3"
 _MINIMUM_PARSER_VERSION = "1.0.0"
 _CUSTOM_PARSER_VERSION = "1.5.0"
 _SEGMENTER_NAME = b"SEGMENTER_METADATA"
-_SEGMENTER_IDENTIFIER = b"V001"
+_DETECTOR_NAME = b"DETECTOR_METADATA"
+_CUSTOM_IDENTIFIER = b"V001"
 
 
 def add_metadata(
-    content: bytes, outputs: Sequence[FileOutput], name: str, description: str
+    content: bytes,
+    outputs: Sequence[FileOutput],
+    name: str,
+    description: str,
+    decoding: BoxDecoding | None = None,
 ) -> bytes:
     """Returns a file with metadata.
 
@@ -33,6 +39,7 @@ def add_metadata(
         outputs: What its outputs mean.
         name: Name of the model.
         description: What the model is for, in words.
+        decoding: How whoever runs the file reads boxes from it, where that is left to them.
     """
     from ai_edge_litert import schema_py_generated as schema
 
@@ -49,7 +56,9 @@ def add_metadata(
     described.inputTensorMetadata = [_image(is_float)]
     by_name = dict(zip((output.name for output in outputs), _outputs(outputs), strict=True))
     described.outputTensorMetadata = [by_name[name] for name in _names_in_order(model)]
-    described.customMetadata = _custom(outputs)
+    described.customMetadata = _segmenter(outputs)
+    if decoding is not None:
+        described.customMetadata.append(_detector(outputs, decoding))
     root.minParserVersion = (
         _CUSTOM_PARSER_VERSION if described.customMetadata else _MINIMUM_PARSER_VERSION
     )
@@ -119,15 +128,17 @@ def _outputs(outputs: Sequence[FileOutput]) -> list[Any]:
     for output, file in zip(outputs, _label_names(outputs), strict=True):
         entry = _tensor(output.name, output.description, _properties(output), output.range)
         if file is not None:
-            kind = metadata.AssociatedFileType.TENSOR_AXIS_LABELS
-            entry.associatedFiles = [_file(file, "Class names in the order of the axis", kind)]
+            kinds = metadata.AssociatedFileType
+            kind, text = kinds.TENSOR_AXIS_LABELS, "Class names in the order of the axis"
+            if output.kind == "categories":
+                kind, text = kinds.TENSOR_VALUE_LABELS, "Class names by their numbers"
+            entry.associatedFiles = [_file(file, text, kind)]
         entries.append(entry)
     return entries
 
 
-def _custom(outputs: Sequence[FileOutput]) -> list[Any]:
+def _segmenter(outputs: Sequence[FileOutput]) -> list[Any]:
     """What MediaPipe's ImageSegmenter must be told of a map of logits."""
-    metadata = metadata_schema()
     entries = []
     for output in outputs:
         if output.activation is None:
@@ -135,17 +146,49 @@ def _custom(outputs: Sequence[FileOutput]) -> list[Any]:
         schema = metadata_schema("image_segmenter_metadata_schema")
         options = schema.ImageSegmenterOptionsT()
         options.activation = getattr(schema.Activation, output.activation.upper())
-        builder = flatbuffers.Builder(64)
-        builder.Finish(options.Pack(builder), _SEGMENTER_IDENTIFIER)
-        entry = metadata.CustomMetadataT()
-        entry.name, entry.data = _SEGMENTER_NAME, list(builder.Output())
-        entries.append(entry)
+        entries.append(_custom(_SEGMENTER_NAME, options))
     return entries
 
 
+def _detector(outputs: Sequence[FileOutput], decoding: BoxDecoding) -> Any:
+    """What MediaPipe's ObjectDetector must be told of boxes relative to anchors."""
+    schema = metadata_schema("object_detector_metadata_schema")
+    (labels,) = (output.labels for output in outputs if output.labels is not None)
+    anchors = schema.SsdAnchorsOptionsT()
+    anchors.fixedAnchorsSchema = schema.FixedAnchorsSchemaT()
+    anchors.fixedAnchorsSchema.anchors = []
+    for values in decoding.anchors.tolist():
+        anchor = schema.FixedAnchorT()
+        anchor.xCenter, anchor.yCenter, anchor.width, anchor.height = values
+        anchors.fixedAnchorsSchema.anchors.append(anchor)
+    coding = schema.TensorsDecodingOptionsT()
+    coding.numClasses, coding.numBoxes = len(labels), len(decoding.anchors)
+    coding.numCoords = coding.keypointCoordOffset = 4
+    coding.numKeypoints, coding.numValuesPerKeypoint = 0, 2
+    coding.yScale, coding.xScale, coding.hScale, coding.wScale = decoding.scales
+    coding.applyExponentialOnBoxSize, coding.sigmoidScore = True, False
+    options = schema.ObjectDetectorOptionsT()
+    options.ssdAnchorsOptions, options.tensorsDecodingOptions = anchors, coding
+    return _custom(_DETECTOR_NAME, options)
+
+
+def _custom(name: bytes, options: Any) -> Any:
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(options.Pack(builder), _CUSTOM_IDENTIFIER)
+    entry = metadata_schema().CustomMetadataT()
+    entry.name, entry.data = name, list(builder.Output())
+    return entry
+
+
 def _properties(output: FileOutput) -> tuple[int, Any]:
-    """Kind and properties of an output's content: a stack of grey pictures, or just numbers."""
+    """Kind and properties of an output's content: grey pictures, boxes, or just numbers."""
     metadata = metadata_schema()
+    if output.kind == "boxes":
+        boxes = metadata.BoundingBoxPropertiesT()
+        # Where left, top, right and bottom stand.
+        boxes.index, boxes.type = [1, 0, 3, 2], metadata.BoundingBoxType.BOUNDARIES
+        boxes.coordinateType = metadata.CoordinateType.RATIO
+        return metadata.ContentProperties.BoundingBoxProperties, boxes
     if output.activation is None:
         return metadata.ContentProperties.FeatureProperties, metadata.FeaturePropertiesT()
     properties = metadata.ImagePropertiesT()

@@ -76,6 +76,7 @@ def describe(
         "parameters": num_parameters(model),
         "parity": comparison.as_json() | {"summary": comparison.summary()},
         "accuracy": None,
+        **task.described(),
         **more,
     }
 

@@ -140,6 +140,7 @@ def check_structure(
     max_partitions: int | None = 1,
     is_int8: bool = False,
     may_leave: Collection[str] = (),
+    custom: Collection[str] = (),
 ) -> None:
     """Checks that CPU and GPU delegates can take the graph.
 
@@ -148,6 +149,7 @@ def check_structure(
         max_partitions: The most XNNPACK partitions, all operations in them; None for any number.
         is_int8: Whether every convolution and dense layer must compute in int8.
         may_leave: Operations that may stay outside of the partitions.
+        custom: Operations that are not built in, of which there must be one each and no others.
 
     Raises:
         CheckError: If not; it names tensors or operations.
@@ -157,11 +159,11 @@ def check_structure(
             f"Tensors must have rank {MAXIMUM_RANK} or less. "
             f"Rank {structure.max_rank}: {', '.join(structure.high_rank_tensors[:5])}."
         )
-    if structure.foreign_operations:
-        raise CheckError(
-            "Every operation must be built in. "
-            f"The file needs {', '.join(structure.foreign_operations)}."
-        )
+    foreign = {name: structure.operations[name] for name in structure.foreign_operations}
+    if foreign != dict.fromkeys(custom, 1):
+        but = f" but one {' and one '.join(custom)}" if custom else ""
+        needs = ", ".join(f"{name} ({number})" for name, number in foreign.items()) or "none other"
+        raise CheckError(f"Every operation must be built in{but}. The file needs {needs}.")
     if is_int8 and structure.float_convolutions:
         raise CheckError(
             "Every convolution and dense layer must compute in int8. These compute in float: "
@@ -169,7 +171,7 @@ def check_structure(
         )
     if max_partitions is None:
         return
-    left = [name for name in structure.left_operations if name not in may_leave]
+    left = [name for name in structure.left_operations if name not in (*may_leave, *custom)]
     if structure.xnnpack_partitions > max_partitions or left:
         raise CheckError(
             f"XNNPACK must take the graph in {max_partitions} part(s). It makes "

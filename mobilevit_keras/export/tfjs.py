@@ -35,7 +35,8 @@ def export_tfjs(
 
     The model takes `image`, float32 RGB 0..255 of shape `(1, H, W, 3)`, and gives its task's
     outputs: `probabilities`, `(1, K)`, of a classifier; `segmentation`, logits `(1, h, w, K)` at
-    the output stride, of a segmenter. What a client needs to know is in
+    the output stride, of a segmenter; `location`, `(1, A, 4)`, and `score`, `(1, A, K)`, of a
+    detector's anchors. What a client needs to know is in
     model.json; labels.txt and report.json are copies for people. It is run in Node.js and compared
     with `model` before the folder gets its name.
 
@@ -63,7 +64,7 @@ def export_tfjs(
     directory, size = Path(directory), check_export_size(size)
     check_size(model, *size)
     check_replaceable(directory, unmarked=_earlier_model)
-    task = task_of(model)
+    task = task_of(model).for_size(model, size)
     check_images = open_check_images(images, *size, model.preprocessing)
     prepare_tfjs_runtime()
     with atomic_directory(directory, unmarked=_earlier_model) as temporary:

@@ -15,17 +15,19 @@ from mobilevit_keras.export.check_images import (
     source_name,
 )
 from mobilevit_keras.export.conversion import convert
+from mobilevit_keras.export.flatbuffer_edits import SUPPRESSION
 from mobilevit_keras.export.metadata import add_metadata, label_files
 from mobilevit_keras.export.report import archive_entries, describe, write_copies
 from mobilevit_keras.export.serving import check_export_size, keras_outputs, serving_directory
 from mobilevit_keras.export.structure import check_structure, inspect_tflite
+from mobilevit_keras.export.suppression import with_suppression
 from mobilevit_keras.export.tflite_runner import run_tflite
 from mobilevit_keras.files import atomic_path
 from mobilevit_keras.layers import QUANTIZED, TRAINING
 from mobilevit_keras.models import VisionTask
 from mobilevit_keras.quantization import fold, quantize_aware, settle_ranges
 from mobilevit_keras.quantization.fold import check_model, check_size
-from mobilevit_keras.tasks import task_of
+from mobilevit_keras.tasks import IN_FILE, RUNTIME, SUPPRESSIONS, task_of
 
 INPUT_TYPES = ("float32", "uint8")
 
@@ -65,15 +67,18 @@ def export_tflite(
     images: str | Path | np.ndarray | None = None,
     calibration: str | Path | np.ndarray | None = None,
     input_type: str = "float32",
+    suppression: str = RUNTIME,
 ) -> dict[str, Any]:
     """Writes a `.tflite` file that says what it is, with copies of that for people beside it.
 
     The file takes `image`, RGB 0..255 of shape `(1, H, W, 3)`, and gives its task's outputs:
     `probabilities`, `(1, K)`, of a classifier; `segmentation`, logits `(1, h, w, K)` at the output
-    stride, of a segmenter, which runtimes enlarge. Class names, preprocessing and all else that a
-    client needs are in it; NAME.labels.txt and NAME.report.json hold them too. It is run and
-    compared before it gets its name; nothing is left where it differs. Float files are compared
-    with `model`, an int8 file with the fake-quantized model that it was made from.
+    stride, of a segmenter, which runtimes enlarge; `location`, `(1, A, 4)` relative to the anchors,
+    and `score`, `(1, A, K)`, of a detector, which runtimes decode and suppress. Class names,
+    preprocessing and all else that a client needs are in it; NAME.labels.txt and NAME.report.json
+    hold them too. It is run and compared before it gets its name; nothing is left where it differs.
+    Float files are compared with `model`, an int8 file with the fake-quantized model that it was
+    made from.
 
     Args:
         model: A trained model, or a quantization-aware one for "int8".
@@ -85,6 +90,9 @@ def export_tflite(
         calibration: Images to measure ranges on, for a float model in "int8" or "int8_full"; see
             `open_calibration_images`.
         input_type: "float32", or "uint8" with "int8" and "int8_full".
+        suppression: "runtime"; or, of a detector, "in-file": boxes, classes, scores and their
+            number come out, for runtimes of before MediaPipe Tasks, by an operation that only CPUs
+            have.
 
     Returns:
         The report, as it is written.
@@ -100,8 +108,8 @@ def export_tflite(
         raise ValueError(f"The file to write must end in .tflite. Received: {path}.")
     if path.is_dir():
         raise IsADirectoryError(f"A file name is needed. Received: the folder {path}.")
-    chosen = _check_arguments(model, size, precision, calibration, input_type)
-    task = task_of(model)
+    chosen = _check_arguments(model, size, precision, calibration, input_type, suppression)
+    task = task_of(model).for_size(model, size, suppression)
     check_images = open_check_images(images, *size, model.preprocessing)
     with contextlib.ExitStack() as stack:
         labels = None
@@ -122,21 +130,35 @@ def export_tflite(
             }
             with serving_directory(deployed, task, size, input_type == "float32") as saved_model:
                 convert("tflite", saved_model, temporary, options)
+        content = temporary.read_bytes()
+        anchors = None
+        if suppression == IN_FILE:
+            anchors = run_tflite(temporary, check_images).outputs
+            content = with_suppression(content, task.file.decoding, model.num_classes)
         content = add_metadata(
-            temporary.read_bytes(), task.file_outputs(model), model.variant, f"Image {task.name}"
+            content,
+            task.file_outputs(model),
+            model.variant,
+            f"Image {task.name}",
+            task.decoding,
         )
         temporary.write_bytes(content)
         structure = inspect_tflite(temporary)
         # The step from uint8 to int8 at the input is TFLite's own.
         may_leave = ("QUANTIZE",) if input_type == "uint8" else ()
-        check_structure(structure, chosen.max_partitions, chosen.is_int8, may_leave)
+        custom = (SUPPRESSION,) if suppression == IN_FILE else ()
+        check_structure(structure, chosen.max_partitions, chosen.is_int8, may_leave, custom)
         answers = run_tflite(temporary, check_images).outputs
+        if anchors is not None:
+            task.compare(anchors, answers).check("tflite", precision)
+        # What suppresses is compared with its own anchors, and these with Keras's.
+        plain, plain_task = answers if anchors is None else anchors, task.for_size(model, size)
         reference = deployed if deployed.form == QUANTIZED else model
-        comparison = task.compare(keras_outputs(reference, task, check_images), answers)
+        comparison = plain_task.compare(keras_outputs(reference, task, check_images), plain)
         comparison.check("tflite", precision)
         more: dict[str, Any] = {"structure": structure.summary()}
         if chosen.calibrates and calibration_images is not None:
-            trained = task.compare(keras_outputs(model, task, check_images), answers)
+            trained = plain_task.compare(keras_outputs(model, task, check_images), plain)
             more["float_parity"] = trained.as_json() | {"summary": trained.summary()}
             more["calibration_images"] = len(calibration_images)
         description = describe(
@@ -160,11 +182,12 @@ def export_tflite(
     return report
 
 
-def _check_arguments(model, size, precision, calibration, input_type) -> _Precision:
+def _check_arguments(model, size, precision, calibration, input_type, suppression) -> _Precision:
     """Returns the precision's row, or raises ValueError where the arguments do not go together."""
     for name, value, values in (
         ("precision", precision, tuple(TFLITE_PRECISIONS)),
         ("input_type", input_type, INPUT_TYPES),
+        ("suppression", suppression, SUPPRESSIONS),
     ):
         if value not in values:
             raise ValueError(f"`{name}` must be one of {values}. Received: {value!r}.")

@@ -1,5 +1,10 @@
-"""From image files to class names and masks."""
+"""From image files to class names, boxes and masks."""
 
+from mobilevit_keras.inference.detect_images import (
+    DetectedImage,
+    detect_images,
+    iterate_detected,
+)
 from mobilevit_keras.inference.predict_images import iterate_predictions, predict_images
 from mobilevit_keras.inference.segment_images import (
     SegmentedImage,
@@ -8,7 +13,10 @@ from mobilevit_keras.inference.segment_images import (
 )
 
 __all__ = [
+    "DetectedImage",
     "SegmentedImage",
+    "detect_images",
+    "iterate_detected",
     "iterate_predictions",
     "iterate_segmented",
     "predict_images",

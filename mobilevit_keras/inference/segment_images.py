@@ -1,15 +1,19 @@
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from mobilevit_keras.data import preprocess, read_image
+from mobilevit_keras.data import preprocess
 from mobilevit_keras.files import atomic_path
+from mobilevit_keras.inference.files import picture_files, read_in_batches
 from mobilevit_keras.metrics import class_masks
 from mobilevit_keras.models import MobileViTImageSegmenter
 from mobilevit_keras.palette import class_colours, overlay
+
+ENDINGS = (".mask.png", ".overlay.jpg")
+"""What follows an image's name in the names of its pictures."""
 
 _MOST_CLASSES = 256
 
@@ -89,48 +93,14 @@ def iterate_segmented(
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be positive. Received: {batch_size}.")
     paths = [Path(path) for path in paths]
-    names = [None] * len(paths) if folder is None else picture_files(paths, Path(folder))
-    waiting = list(zip(paths, names, strict=True))
-    for start in range(0, len(waiting), batch_size):
-        yield from _segment(model, waiting[start : start + batch_size], unreadable)
+    names = [None] * len(paths)
+    if folder is not None:
+        names = picture_files(paths, Path(folder), ENDINGS)
+    for read in read_in_batches(zip(paths, names, strict=True), batch_size, unreadable):
+        yield from _segment(model, read)
 
 
-def picture_files(paths: Sequence[Path], folder: Path) -> list[tuple[Path, Path]]:
-    """Where the mask and the overlay of each image are written.
-
-    Raises:
-        ValueError: If that is where one of the images lies.
-    """
-    images = {path.resolve() for path in paths}
-    taken: set[str] = set()
-    files = []
-    for path in paths:
-        name, number = path.stem, 1
-        while name in taken:
-            number += 1
-            name = f"{path.stem}-{number}"
-        taken.add(name)
-        files.append((folder / f"{name}.mask.png", folder / f"{name}.overlay.jpg"))
-        for file in files[-1]:
-            if file.resolve() in images:
-                raise ValueError(
-                    "Pictures must not replace the images that they are made of. "
-                    f"Received: {file} as both."
-                )
-    return files
-
-
-def _segment(model, waiting: list[tuple[Path, tuple | None]], unreadable):
-    read = []
-    for path, files in waiting:
-        try:
-            read.append((path, files, read_image(path)))
-        except (OSError, ValueError) as error:
-            if unreadable is None:
-                raise
-            unreadable(path, error)
-    if not read:
-        return
+def _segment(model, read: list[tuple[Path, tuple | None, np.ndarray]]):
     # All of each image has a mask, whatever the model's preprocessing would cut off.
     wanted = {**dataclasses.asdict(model.preprocessing), "resize": "stretch"}
     inputs = preprocess([pixels for _, _, pixels in read], **wanted)

@@ -2,7 +2,9 @@ import keras
 from keras import ops
 
 from mobilevit_keras.layers.conv import ConvNormAct
-from mobilevit_keras.layers.forms import QUANTIZED, TRAINING, check_form
+from mobilevit_keras.layers.fake_quant import ActivationQuantizer
+from mobilevit_keras.layers.forms import TRAINING, check_form
+from mobilevit_keras.layers.quantized_layers import conv_layer
 
 
 @keras.saving.register_keras_serializable("mobilevit_keras")
@@ -18,14 +20,12 @@ class SSDLiteHead(keras.layers.Layer):
         filters: Channels before the depthwise convolution. None for a map of one cell: there are
             the last convolutions only.
         activation: Activation of the first convolution.
-        form: "training" or "deployment".
+        form: "training", or a form with folded norms. In "quantized" boxes and logits have no grid
+            here: those of all maps are joined and have one each there, see `answer_on`.
 
     Input shape: `(B, H, W, C)`
     Output shape: `(B, H * W * A, 4)` and `(B, H * W * A, K + 1)`, encoded boxes and logits in
         float32; cell after cell, anchor after anchor.
-
-    Raises:
-        ValueError: If the form is "quantized", which the layer does not have yet.
 
     Reference: [SSD](https://arxiv.org/abs/1512.02325), section 2.1;
         [MobileNetV2](https://arxiv.org/abs/1801.04381), section 6.2.
@@ -41,24 +41,17 @@ class SSDLiteHead(keras.layers.Layer):
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
-        if check_form(form) == QUANTIZED:
-            raise ValueError(
-                'SSDLiteHead\'s form must be "training" or "deployment": it has no int8 grids yet. '
-                f"Received: form={form!r}."
-            )
         self.num_anchors = num_anchors
         self.num_outputs = num_outputs
         self.filters = filters
         self.activation = activation
-        self.form = form
+        self.form = check_form(form)
         self.project = None
         self.depthwise = None
-        # In float32, because a loss in float16 overflows. By themselves, because boxes and logits
-        # are of so different sizes that they cannot share int8's 256 values.
-        self.boxes = keras.layers.Conv2D(num_anchors * 4, 1, name="boxes", dtype="float32")
-        self.logits = keras.layers.Conv2D(
-            num_anchors * num_outputs, 1, name="logits", dtype="float32"
-        )
+        # In float32, because a loss in float16 overflows.
+        convolution = conv_layer(form)
+        self.boxes = convolution(num_anchors * 4, 1, name="boxes", dtype="float32")
+        self.logits = convolution(num_anchors * num_outputs, 1, name="logits", dtype="float32")
 
     def build(self, input_shape) -> None:
         common = {"form": self.form, "dtype": self.dtype_policy}
@@ -74,6 +67,15 @@ class SSDLiteHead(keras.layers.Layer):
             self.depthwise.build(shape)
         self.boxes.build(shape)
         self.logits.build(shape)
+
+    def answer_on(self, boxes: ActivationQuantizer, logits: ActivationQuantizer) -> None:
+        """Tells which grids follow, in the form "quantized".
+
+        Args:
+            boxes, logits: The grids that the boxes and logits of all maps meet next.
+        """
+        self.boxes.answer_on(boxes)
+        self.logits.answer_on(logits)
 
     def call(self, inputs, training=None):
         x = inputs

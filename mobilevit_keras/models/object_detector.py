@@ -6,6 +6,7 @@ import numpy as np
 from keras import ops
 
 from mobilevit_keras.boxes import (
+    BoxDecoding,
     decode_boxes,
     encode_boxes,
     image_anchors,
@@ -14,7 +15,8 @@ from mobilevit_keras.boxes import (
     suppress,
     to_pixels,
 )
-from mobilevit_keras.layers import ConvNormAct, SeparableConv, SSDLiteHead
+from mobilevit_keras.layers import QUANTIZED, ConvNormAct, SeparableConv, SSDLiteHead
+from mobilevit_keras.layers.fake_quant import FLOAT_AGAIN, quantize, quantizer
 from mobilevit_keras.metrics import MultiBoxLoss
 from mobilevit_keras.models.backbone import MobileViTBackbone
 from mobilevit_keras.models.classes import check_classes
@@ -83,7 +85,8 @@ class MobileViTObjectDetector(VisionTask):
             )
 
         # Layers
-        common = {"form": backbone.config["form"], "dtype": backbone.config["dtype"]}
+        form = backbone.config["form"]
+        common = {"form": form, "dtype": backbone.config["dtype"]}
         extras = [
             SeparableConv(filters, strides=2, name=f"extra_{stride}", **common)
             for stride, filters in _EXTRA_FILTERS.items()
@@ -100,18 +103,31 @@ class MobileViTObjectDetector(VisionTask):
             )
         ]
 
+        # What is joined has one grid in int8. Boxes and logits are of so different sizes that they
+        # cannot share its 256 values.
+        grids = [quantizer(form, f"{name}_quantizer") for name in ("boxes", "logits")]
+        quantize_mean = quantizer(form, "pool_quantizer")
+        if form == QUANTIZED:
+            for head in heads:
+                head.answer_on(*grids)
+
         # Functional graph
         # The backbone's own input and maps: they are of this model's graph.
         (images,) = backbone.inputs
         maps = [backbone.pyramid_outputs[level] for level in ("P4", "P5")]
         for extra in extras:
             maps.append(extra(maps[-1]))
-        maps.append(extra_global(pool(maps[-1])))
-        boxes, logits = zip(*(head(x) for head, x in zip(heads, maps, strict=True)), strict=True)
-        outputs = {
-            "boxes": keras.layers.Concatenate(axis=1, name="boxes", dtype="float32")(boxes),
-            "logits": keras.layers.Concatenate(axis=1, name="logits", dtype="float32")(logits),
-        }
+        # Else the converter puts the mean on the map's grid, which is far too coarse for it.
+        last = maps[-1] * FLOAT_AGAIN if form == QUANTIZED else maps[-1]
+        maps.append(extra_global(quantize(quantize_mean, pool(last))))
+        parts = zip(*(head(x) for head, x in zip(heads, maps, strict=True)), strict=True)
+        outputs = {}
+        for name, of_maps, grid in zip(("boxes", "logits"), parts, grids, strict=True):
+            # XNNPACK joins five parts at most: the small maps' first.
+            *large, small = of_maps[0], of_maps[1], of_maps[2:]
+            small = keras.layers.Concatenate(axis=1, name=f"{name}_small", dtype="float32")(small)
+            join = keras.layers.Concatenate(axis=1, name=name, dtype="float32")
+            outputs[name] = quantize(grid, join([*large, small]))
         super().__init__(
             backbone,
             images=images,
@@ -165,6 +181,12 @@ class MobileViTObjectDetector(VisionTask):
         """
         return image_anchors(
             height, width, self.min_scale, self.max_scale, self.backbone.map_multiples
+        )
+
+    def decoding(self, height: int, width: int) -> BoxDecoding:
+        """How boxes are read from what a file of this model gives for images of a size."""
+        return BoxDecoding(
+            (height, width), self.min_scale, self.max_scale, self.backbone.map_multiples
         )
 
     def targets(self, bounding_boxes: dict, height: int, width: int, iou_threshold: float = 0.5):

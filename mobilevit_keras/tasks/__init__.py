@@ -9,7 +9,16 @@ from mobilevit_keras.tasks.classification import Classification
 from mobilevit_keras.tasks.detection import Detection
 from mobilevit_keras.tasks.errors import CheckError
 from mobilevit_keras.tasks.segmentation import Segmentation
-from mobilevit_keras.tasks.task import Comparison, FileOutput, Meter, Outputs, Task
+from mobilevit_keras.tasks.task import (
+    IN_FILE,
+    RUNTIME,
+    SUPPRESSIONS,
+    Comparison,
+    FileOutput,
+    Meter,
+    Outputs,
+    Task,
+)
 
 TASKS: dict[str, type[Task]] = {}
 
@@ -37,14 +46,14 @@ def get_task(name: str) -> Task:
 
 
 def task_of(model: keras.Model) -> Task:
-    """Returns the task that a model is for, with the model's options.
+    """Returns the task that a model is for, with its default options.
 
     Raises:
         ValueError: If it is for none of the table.
     """
     for task in TASKS.values():
         if isinstance(model, task.model_class):
-            return task.of_model(model)
+            return task()
     raise ValueError(
         f"A model must be of one of the tasks {', '.join(TASKS)}. "
         f"Received: {type(model).__module__}.{type(model).__name__}."
@@ -56,6 +65,9 @@ register(Segmentation)
 register(Detection)
 
 __all__ = [
+    "IN_FILE",
+    "RUNTIME",
+    "SUPPRESSIONS",
     "TASKS",
     "CheckError",
     "Classification",

@@ -3,42 +3,37 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import keras
 import numpy as np
 from keras import ops
 
-from mobilevit_keras.boxes import (
-    MAX_SCALE,
-    MIN_SCALE,
-    PADDING,
-    RULES,
-    decode_boxes,
-    image_anchors,
-    suppress,
-    to_pixels,
-)
+from mobilevit_keras.boxes import PADDING, RULES, BoxDecoding, file_order, to_pixels
 from mobilevit_keras.data.sources.objects import CROWD, DIFFICULT
+from mobilevit_keras.layers.fake_quant import FLOAT_AGAIN
 from mobilevit_keras.metrics import AveragePrecision, MultiBoxLoss
 from mobilevit_keras.metrics.average_precision import SIZES
 from mobilevit_keras.models import MobileViTObjectDetector, VisionTask
 from mobilevit_keras.source_kinds import BOXES_AND_IGNORED
 from mobilevit_keras.tasks.classification import class_names_of
-from mobilevit_keras.tasks.errors import CheckError
-from mobilevit_keras.tasks.task import FileOutput, Meter, Outputs, Task
-
-LOCATION, SCORE = "location", "score"
-"""The outputs of a file."""
-
-# From x, y, width, height to MediaPipe's order, and back.
-_SWAPPED = [1, 0, 3, 2]
+from mobilevit_keras.tasks.detection_files import IN_FILE_RULES, DetectorFile
+from mobilevit_keras.tasks.objects import (
+    LOCATION_NAME,
+    SCORE_NAME,
+    BoxComparison,
+    DetectionComparison,
+)
+from mobilevit_keras.tasks.task import IN_FILE, RUNTIME, FileOutput, Meter, Outputs, Task
 
 # What counts for average precision; COCO's.
 _LEAST_SCORE = 0.01
 
 # What is drawn, and what a teacher must be sure of.
 _SURE = 0.5
+
+# What is told of an image in words.
+_LIKELY = 0.05
 
 # How many classes a caption names.
 _NAMED = 2
@@ -49,7 +44,8 @@ class BoxMeter(Meter):
 
     Args:
         class_names: Names of the classes.
-        find: Makes detections of answers, as `Detection.find` does.
+        find: Makes of answers what `suppress` returns, boxes in sides of the image, given the score
+            that a detection must be above.
 
     Attributes:
         class_names: Names of the classes.
@@ -65,14 +61,14 @@ class BoxMeter(Meter):
         """Takes the answers to a batch, and its boxes.
 
         Args:
-            outputs: {"location": `(B, A, 4)`, "score": `(B, A, K)`}.
+            outputs: Those of a file of either form.
             targets: {"boxes": `(B, M, 4)` in pixels of the original images, "labels": `(B, M)`,
-                "shape": their heights and widths `(B, 2)`, "size": those of the network's `(B, 2)`}
-                and, where it is known, "ignored" `(B, M)`: what need not be found.
+                "shape": the images' heights and widths `(B, 2)`} and, where it is known, "ignored"
+                `(B, M)`: what need not be found.
         """
         targets = {name: np.asarray(values) for name, values in targets.items()}
         ignored = targets.get("ignored", np.zeros_like(targets["labels"]))
-        for image, found in enumerate(self._find(outputs, targets["size"][0], _LEAST_SCORE)):
+        for image, found in enumerate(self._find(outputs, _LEAST_SCORE)):
             rows = targets["labels"][image] != PADDING
             self.precision.update(
                 {**found, "boxes": to_pixels(found["boxes"], *targets["shape"][image])},
@@ -104,16 +100,17 @@ class BoxMeter(Meter):
 class Detection(Task):
     """Object detection: boxes and classes of the anchors of SSDLite.
 
-    A file's outputs are "location" `(1, A, 4)`, relative to the anchors: middle's y and x, height
-    and width; and "score" `(1, A, K)`, probabilities of the classes without background.
+    What takes answers, as `compare`, `meter` and `draw_examples` do, needs to know for which
+    images: see `for_size` and `for_description`.
 
     Args:
-        suppression: By which of `RULES` boxes that lie on each other go: "paper", in each class by
-            itself; or "mediapipe", whatever their classes, as users of its detector get them.
-        min_scale, max_scale, multiples: The anchors', see `image_anchors`.
+        rules: By which of `RULES` boxes that lie on each other go, where a file does not do it:
+            "paper", in each class by itself; or "mediapipe", whatever their classes, as users of
+            its detector get them.
+        file: How answers are given, where that is known.
 
     Raises:
-        ValueError: If there is no such rule.
+        ValueError: If there are no such rules.
     """
 
     name = "detection"
@@ -124,28 +121,15 @@ class Detection(Task):
     whole_targets = True
     measured = True
 
-    def __init__(
-        self,
-        suppression: str = "paper",
-        min_scale: float = MIN_SCALE,
-        max_scale: float = MAX_SCALE,
-        multiples: Sequence[int] = (1, 1, 1),
-    ) -> None:
-        if suppression not in RULES:
-            raise ValueError(
-                f"`suppression` must be one of {tuple(RULES)}. Received: {suppression!r}."
-            )
-        self.suppression = suppression
-        self.scales = (min_scale, max_scale)
-        self.multiples = tuple(multiples)
+    def __init__(self, rules: str = "paper", file: DetectorFile | None = None) -> None:
+        if rules not in RULES:
+            raise ValueError(f"`rules` must be one of {tuple(RULES)}. Received: {rules!r}.")
+        self.rules = rules
+        self._file = file
 
-    @classmethod
-    def of_model(cls, model: VisionTask) -> "Detection":
-        return cls(
-            min_scale=model.min_scale,
-            max_scale=model.max_scale,
-            multiples=model.backbone.map_multiples,
-        )
+    def with_rules(self, rules: str) -> Self:
+        """The same task, whose boxes go by other rules."""
+        return type(self)(rules, self._file)
 
     def prepare(self, model: VisionTask) -> Callable:
         def match(images, targets):
@@ -180,51 +164,60 @@ class Detection(Task):
         smooth = ops.where(distance < 1.0, 0.5 * ops.square(distance), distance - 0.5)
         return (entropy + ops.sum(sure * smooth)) / ops.maximum(ops.sum(sure), 1.0)
 
-    def serve(self, outputs) -> dict:
-        return {
-            LOCATION: ops.take(outputs["boxes"], ops.array(_SWAPPED), axis=-1),
-            SCORE: ops.softmax(ops.cast(outputs["logits"], "float32"))[..., 1:],
-        }
+    @property
+    def file(self) -> DetectorFile:
+        """How answers are given.
+
+        Raises:
+            ValueError: If that is not known.
+        """
+        if self._file is None:
+            raise ValueError(
+                "Of detections the task must know for which images they are: see `for_size` and "
+                "`for_description`. Received: a task of any."
+            )
+        return self._file
+
+    @property
+    def decoding(self) -> BoxDecoding | None:
+        return None if self.file.suppresses else self.file.decoding
+
+    def for_size(
+        self, model: VisionTask, size: tuple[int, int], suppression: str = RUNTIME
+    ) -> Self:
+        file = DetectorFile(model.decoding(*size), suppresses=suppression == IN_FILE)
+        return type(self)(self.rules, file)
+
+    def for_description(self, description: Mapping[str, Any]) -> Self:
+        return type(self)(self.rules, DetectorFile.from_description(description))
+
+    def described(self) -> dict[str, Any]:
+        return self.file.described()
+
+    def serve(self, outputs) -> dict[str, Any]:
+        # Background is no answer. In int8 the factor keeps probabilities in float where they are
+        # cut, below one; the cut is written without an ellipsis, which XNNPACK does not take.
+        scores = ops.softmax(ops.cast(outputs["logits"], "float32")) * (1.0 / FLOAT_AGAIN)
+        return {LOCATION_NAME: file_order(outputs["boxes"]), SCORE_NAME: scores[:, :, 1:]}
 
     def file_outputs(self, model: VisionTask) -> list[FileOutput]:
-        location = "Middle's y and x, height and width of each anchor's box, relative to the anchor"
-        return [
-            FileOutput(LOCATION, location, None, None),
-            FileOutput(SCORE, "Probability of each class, for each anchor", class_names_of(model)),
-        ]
+        return self.file.outputs(class_names_of(model))
 
-    def compare(self, expected: Outputs, actual: Outputs):
-        raise CheckError(
-            "A file must be compared with Keras before it is left, and a detector's cannot be yet. "
-            "Received: a detector to export."
-        )
+    def compare(self, expected: Outputs, actual: Outputs) -> BoxComparison:
+        """Compares a file's answers with what Keras's anchors say; see `Task`."""
+        if not self.file.suppresses:
+            return DetectionComparison(expected, actual, self.file.decoding)
+        by_anchors = DetectorFile(self.file.decoding).found(expected, **IN_FILE_RULES)
+        return BoxComparison(by_anchors, self.file.found(actual, IN_FILE_RULES["score_threshold"]))
 
-    def find(
-        self, outputs: Outputs, size: Sequence[int], score_threshold: float
-    ) -> list[dict[str, np.ndarray]]:
-        """What answers say is where, the surest first.
+    def find(self, outputs: Outputs, score_threshold: float) -> list[dict[str, np.ndarray]]:
+        """What answers say is where, the surest first; see `DetectorFile.found`.
 
         Args:
-            outputs: The answers, {"location", "score"}.
-            size: Height and width of the network's images.
+            outputs: The answers.
             score_threshold: What a score must be above.
-
-        Returns:
-            What `suppress` does; boxes are in sides of the image.
         """
-        anchors = image_anchors(*map(int, size), *self.scales, self.multiples)
-        boxes = decode_boxes(np.asarray(outputs[LOCATION], "float32")[..., _SWAPPED], anchors)
-        rule = RULES[self.suppression]
-        scores = np.asarray(outputs[SCORE], "float32")
-        return suppress(ops.convert_to_numpy(boxes), scores, score_threshold, **rule)
-
-    def prepare_evaluation(self, source) -> Callable:
-        def with_size(images, targets):
-            shape = ops.shape(images)
-            size = ops.broadcast_to(ops.cast(ops.stack(shape[1:3]), "int32"), (shape[0], 2))
-            return images, {**targets, "size": size}
-
-        return with_size
+        return self.file.found(outputs, score_threshold, **RULES[self.rules])
 
     def meter(self, class_names: Sequence[str] | None) -> BoxMeter:
         return BoxMeter(class_names, self.find)
@@ -250,7 +243,7 @@ class Detection(Task):
         from mobilevit_keras.tasks.pictures import draw_sheet, panel_of
 
         rows = []
-        found = self.find(outputs, images[0].shape[:2], _SURE)
+        found = self.find(outputs, _SURE)
         for image, answer, target in zip(images, found, targets, strict=True):
             shape = np.asarray(target["shape"])
             panel = panel_of(image, *shape)
@@ -274,10 +267,11 @@ class Detection(Task):
 
     def answers(self, outputs: Outputs, class_names: Sequence[str] | None, top: int) -> list:
         """For each image `(class name, score of its surest box)` pairs, the surest first."""
-        best = np.asarray(outputs[SCORE]).max(axis=1)
-        names = class_names or [str(index) for index in range(best.shape[1])]
-        order = np.argsort(-best, axis=1, kind="stable")[:, :top]
-        return [
-            [(names[index], float(scores[index])) for index in row]
-            for scores, row in zip(best, order, strict=True)
-        ]
+        answers = []
+        for found in self.find(outputs, _LIKELY):
+            best: dict[int, float] = {}
+            for label, score in zip(found["labels"].tolist(), found["scores"], strict=True):
+                best.setdefault(label, float(score))
+            names = class_names or [str(label) for label in range(max(best, default=0) + 1)]
+            answers.append([(names[label], score) for label, score in best.items()][:top])
+        return answers

@@ -25,6 +25,15 @@ _PANEL = 320
 _MOST_COUNTED = 99_999
 
 
+def check_plot(picture: str | Path) -> None:
+    """Raises a ValueError where the extension of a plot's file names no format."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    # Of a name without one matplotlib would make another name.
+    if Path(picture).suffix[1:].lower() not in FigureCanvasBase.get_supported_filetypes():
+        raise ValueError(f"A picture needs a known extension such as .png. Received: {picture}.")
+
+
 def plot_confusion(
     matrix: np.ndarray,
     class_names: Sequence[str],
@@ -37,16 +46,18 @@ def plot_confusion(
     Args:
         matrix: How often each class got each answer, `(K, K)`; true classes in rows.
         class_names: Name of each class.
-        picture: The PNG file to write.
+        picture: The file to write; its extension says the format.
         title: What stands above it.
         figures: Shares to draw beside the matrix as bars, one for each class, by name; NaN where
             there is none.
 
     Raises:
+        ValueError: If the extension names no format.
         OSError: If the picture cannot be written.
     """
     from matplotlib.figure import Figure
 
+    check_plot(picture)
     count = len(class_names)
     figures = figures or {}
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -107,14 +118,16 @@ def plot_precisions(
     Args:
         precision: What was measured.
         class_names: Name of each class.
-        picture: The PNG file to write.
+        picture: The file to write; its extension says the format.
         title: What stands above it.
 
     Raises:
+        ValueError: If the extension names no format.
         OSError: If the picture cannot be written.
     """
     from matplotlib.figure import Figure
 
+    check_plot(picture)
     # Of boxes of any size: (T, R, K)
     precisions = precision.precisions()[..., 0]
     figure = Figure(figsize=(11.0, 4.8), layout="constrained")

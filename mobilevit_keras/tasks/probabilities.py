@@ -29,9 +29,7 @@ class ProbabilityComparison(LogitComparison):
 
     def __init__(self, expected: np.ndarray, actual: np.ndarray) -> None:
         self.expected, self.actual = expected, actual
-        on_grid = np.array_equal(actual * _INT8_GRID, np.rint(actual * _INT8_GRID))
-        floor = _INT8_FLOOR if on_grid else _FLOOR
-        super().__init__(*(_logarithms(values, floor) for values in (expected, actual)))
+        super().__init__(*logarithms(expected, actual))
 
     @property
     def max_abs_difference(self) -> float:
@@ -75,5 +73,10 @@ class ProbabilityComparison(LogitComparison):
         )
 
 
-def _logarithms(probabilities: np.ndarray, floor: float) -> np.ndarray:
-    return np.log(np.maximum(probabilities.astype(np.float64), floor))
+def logarithms(expected: np.ndarray, actual: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Logarithms of Keras's probabilities and a file's, both from the file's smallest step up."""
+    on_grid = np.array_equal(actual * _INT8_GRID, np.rint(actual * _INT8_GRID))
+    floor = _INT8_FLOOR if on_grid else _FLOOR
+    return tuple(
+        np.log(np.maximum(values.astype(np.float64), floor)) for values in (expected, actual)
+    )

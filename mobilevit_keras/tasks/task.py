@@ -4,13 +4,19 @@ import abc
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import keras
 import numpy as np
 
+from mobilevit_keras.boxes import BoxDecoding
 from mobilevit_keras.models import VisionTask
 from mobilevit_keras.tasks.errors import CheckError
+
+RUNTIME, IN_FILE = "runtime", "in-file"
+"""Who suppresses a detector's boxes that lie on each other: whoever runs a file, or the file."""
+
+SUPPRESSIONS = (RUNTIME, IN_FILE)
 
 Outputs = Mapping[str, np.ndarray]
 """What a file answers to N images: arrays `(N, …)` by the names of its outputs."""
@@ -27,6 +33,8 @@ class FileOutput:
         range: Smallest and largest value; None where there are none.
         activation: Of a map of each class's logits, the function that makes probabilities of them
             and that is left to the runtime: "softmax". None of any other output.
+        kind: What its numbers are: "features"; "boxes", four numbers each; or "categories", whose
+            labels name its values and no axis.
     """
 
     name: str
@@ -34,6 +42,7 @@ class FileOutput:
     labels: Sequence[str] | None = None
     range: tuple[float, float] | None = (0.0, 1.0)
     activation: str | None = None
+    kind: str = "features"
 
 
 class Comparison(abc.ABC):
@@ -102,11 +111,6 @@ class Task(abc.ABC):
     whole_targets: ClassVar[bool] = False
     measured: ClassVar[bool] = False
 
-    @classmethod
-    def of_model(cls, model: VisionTask) -> "Task":
-        """The task with those of its options that a model says, and its defaults of the others."""
-        return cls()
-
     # Training
 
     def prepare(self, model: VisionTask) -> Callable | None:
@@ -137,6 +141,43 @@ class Task(abc.ABC):
         raise ValueError(f"There is no distillation for {self.name}. Received: a teacher.")
 
     # Files
+
+    def for_size(
+        self, model: VisionTask, size: tuple[int, int], suppression: str = RUNTIME
+    ) -> Self:
+        """The task as it is for a model's files of one size.
+
+        Args:
+            model: The model.
+            size: Height and width of the files' images.
+            suppression: One of `SUPPRESSIONS`.
+
+        Raises:
+            ValueError: If the task has no boxes to suppress in the file.
+        """
+        if suppression != RUNTIME:
+            raise ValueError(
+                f"Only a detector's file suppresses boxes. Received: suppression={suppression!r} "
+                f"for {self.name}."
+            )
+        return self
+
+    def for_description(self, description: Mapping[str, Any]) -> Self:
+        """The task as it is for a file that says this about itself.
+
+        Raises:
+            ValueError: If the file must be read by a rule that this version does not know.
+        """
+        return self
+
+    @property
+    def decoding(self) -> BoxDecoding | None:
+        """How whoever runs a file reads boxes from it; None where that is not left to them."""
+        return None
+
+    def described(self) -> dict[str, Any]:
+        """What a file says beside what all files say."""
+        return {}
 
     @abc.abstractmethod
     def serve(self, outputs) -> dict[str, Any]:

@@ -4,26 +4,26 @@ import keras
 import tensorflow as tf
 
 from mobilevit_keras.data import EvaluationDataset
+from mobilevit_keras.data.geometry import crop_sides
 from mobilevit_keras.tasks import Task
 
 
 class MeasureValidation(keras.callbacks.Callback):
-    """Adds the figures of a task's meter to the logs of each epoch: `val_` and their names.
+    """Adds the figures of a task's meter to each validation's logs: `val_` and their names.
 
     They are those of `mobilevit_keras.evaluation.evaluate`, of the averaged weights where an
     `ExponentialMovingAverage` comes before this in the list of callbacks. It costs a second pass
     over the validation images.
 
     Args:
-        task: The task; its options for evaluation are those that the model says.
+        task: The task.
         model: The model.
         validation: The validation images as `fit` has them.
     """
 
     def __init__(self, task: Task, model: keras.Model, validation: EvaluationDataset) -> None:
         super().__init__()
-        # With the model's options, as whoever opens its file will have it.
-        self.task = task = type(task).of_model(model)
+        self.task = task = task.for_size(model, crop_sides(validation.crop_size))
         source = validation.source
         self.dataset = EvaluationDataset(
             source,
@@ -50,4 +50,5 @@ class MeasureValidation(keras.callbacks.Callback):
         return meter.result()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        logs.update({f"val_{name}": value for name, value in self.measure().items()})
+        if "val_loss" in logs:
+            logs.update({f"val_{name}": value for name, value in self.measure().items()})

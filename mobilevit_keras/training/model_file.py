@@ -1,6 +1,5 @@
 """Writing a model in training to a file, and when."""
 
-import csv
 import time
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import keras
 from mobilevit_keras.files import atomic_path
 from mobilevit_keras.layers.fake_quant import quantizers_of
 from mobilevit_keras.quantization import settle_ranges
+from mobilevit_keras.training.epoch_log import read_log
 
 
 class ModelWriter:
@@ -70,7 +70,7 @@ class SaveBest(keras.callbacks.Callback):
         path: The file.
         writer: The `ModelWriter` of `fit`'s model, as for `SaveModel`.
         monitor: The metric of validation that decides; larger is better.
-        log: The training's CSV log; a training that goes on reads there how good the file is.
+        log: The training's `EpochLog`; a training that goes on reads there how good the file is.
     """
 
     def __init__(self, path: str | Path, writer: ModelWriter, monitor: str, log: Path) -> None:
@@ -83,8 +83,7 @@ class SaveBest(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict | None = None) -> None:
         self.best = float("-inf")
         if self.path.exists() and self.log.exists():
-            with open(self.log, newline="", encoding="utf-8") as file:
-                values = [row.get(self.monitor) for row in csv.DictReader(file)]
+            values = [row.get(self.monitor) for row in read_log(self.log)]
             self.best = max([self.best, *(float(value) for value in values if value)])
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:

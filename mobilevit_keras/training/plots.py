@@ -1,10 +1,10 @@
 """Pictures of a training: curves from its log."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 from mobilevit_keras.files import atomic_path
+from mobilevit_keras.training.epoch_log import read_log
 
 
 def plot_curves(
@@ -13,7 +13,7 @@ def plot_curves(
     """Draws loss and metrics, training and validation, and the learning rate over the epochs.
 
     Args:
-        log: A CSV file as Keras's `CSVLogger` writes it.
+        log: A CSV file as `EpochLog` writes it.
         metrics: Title and name of each metric.
         picture: The PNG file to write.
 
@@ -23,9 +23,7 @@ def plot_curves(
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    with open(log, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    epochs = [int(row["epoch"]) + 1 for row in rows]
+    rows = read_log(log)
     series = [("Loss", "loss"), *metrics]
     panels = [(title, ((k, "training"), (f"val_{k}", "validation"))) for title, k in series]
     panels.append(("Learning rate", (("learning_rate", ""),)))
@@ -33,10 +31,10 @@ def plot_curves(
     every_axes = figure.subplots(1, len(panels))
     for axes, (title, series) in zip(every_axes, panels, strict=True):
         for name, label in series:
-            if rows and rows[0].get(name):
-                axes.plot(
-                    epochs, [float(row[name]) for row in rows], marker=".", label=label or None
-                )
+            # Not every epoch has a validation.
+            points = [(int(row["epoch"]) + 1, float(row[name])) for row in rows if row.get(name)]
+            if points:
+                axes.plot(*zip(*points, strict=True), marker=".", label=label or None)
         axes.set(title=title, xlabel="Epoch")
         # There is no epoch and a half.
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -30,13 +30,14 @@ from mobilevit_keras.training.distribution import (
     lost_workers,
     mend_fit,
 )
+from mobilevit_keras.training.epoch_log import EpochLog, keep_log_before
 from mobilevit_keras.training.measuring import MeasureValidation
 from mobilevit_keras.training.model_file import ModelWriter, SaveBest, SaveModel
 from mobilevit_keras.training.optimizer import LossScaleOptimizer
 from mobilevit_keras.training.plots import plot_curves
 from mobilevit_keras.training.quantization_callback import FreezeRanges
 from mobilevit_keras.training.recipe import Recipe
-from mobilevit_keras.training.run_folder import RunFolder, keep_log_before
+from mobilevit_keras.training.run_folder import RunFolder
 from mobilevit_keras.training.samples import write_samples
 
 # How much better the trained weights must be than the averages to be told of: more than chance
@@ -92,6 +93,7 @@ class Run:
             run goes on.
         resume: Whether to go on from the folder's last checkpoint, if there is one.
         overwrite: Whether to begin anew in a folder that holds a run, without its exports.
+        validation_every: Epochs from one validation to the next; the last one has one in any case.
         checkpoint_every: Steps between checkpoints; each epoch's end has one too.
         keep_checkpoints: How many of them stay.
         strategy: The `tf.distribute` strategy that the model was made under.
@@ -114,6 +116,7 @@ class Run:
         configuration: Mapping[str, Any] | None = None,
         resume: bool = False,
         overwrite: bool = False,
+        validation_every: int = 1,
         checkpoint_every: int = 1000,
         keep_checkpoints: int = 3,
         strategy: tf.distribute.Strategy | None = None,
@@ -128,6 +131,11 @@ class Run:
         self.configuration = dict(configuration or {})
         self.resume = resume
         self.overwrite = overwrite
+        if validation_every < 1:
+            raise ValueError(
+                f"`validation_every` must be at least 1. Received: {validation_every}."
+            )
+        self.validation_every = validation_every
         self.checkpoint_every = checkpoint_every
         self.keep_checkpoints = keep_checkpoints
         self.strategy = strategy
@@ -159,7 +167,7 @@ class Run:
             checkpoints = self._checkpoints(resume)
             with lost_workers(self.folder.checkpoints):
                 try:
-                    history = self._fit(checkpoints, appends=resume is not None)
+                    history = self._fit(checkpoints)
                 except Preempted:
                     with self._averages():
                         self._save()
@@ -210,7 +218,7 @@ class Run:
             anywhere=anywhere(self.strategy),
         )
 
-    def _fit(self, checkpoints: Checkpoints, appends: bool) -> keras.callbacks.History:
+    def _fit(self, checkpoints: Checkpoints) -> keras.callbacks.History:
         train, validation = self.train, self.validation
         if self.strategy is not None:
             mend_fit(self.model, self.strategy, train.element_spec)
@@ -220,7 +228,7 @@ class Run:
         written = []
         if self.writes:
             keep_log_before(self.folder.log, checkpoints.epoch)
-            written = [*self._files_written(appends), step_log]
+            written = [*self._files_written(), step_log]
         callbacks = [
             *([] if self.average is None else [self.average]),
             LogsOfEarlierSteps(checkpoints),
@@ -235,6 +243,7 @@ class Run:
             return self.model.fit(
                 train,
                 validation_data=validation,
+                validation_freq=self._validated_epochs(),
                 initial_epoch=checkpoints.epoch,
                 epochs=self.recipe.epochs,
                 verbose=self.verbose,
@@ -244,12 +253,16 @@ class Run:
             checkpoints.release_signals()
             step_log.close()
 
-    def _files_written(self, appends: bool) -> list[keras.callbacks.Callback]:
+    def _validated_epochs(self) -> list[int]:
+        """Numbers of the epochs, counted from 1, that end with a validation."""
+        epochs, every = self.recipe.epochs, self.validation_every
+        return [*range(every, epochs, every), epochs]
+
+    def _files_written(self) -> list[keras.callbacks.Callback]:
         folder = self.folder
         return [
-            # Before the log, which it reads, is opened.
             SaveBest(folder.best, self._writer, self.task.monitor, folder.log),
-            keras.callbacks.CSVLogger(folder.log, append=appends),
+            EpochLog(folder.log),
             keras.callbacks.TensorBoard(folder.tensorboard, write_graph=False),
             SaveModel(folder.model, self._writer),
         ]

@@ -1,6 +1,5 @@
 """The folder of a run: what lies where, and who may write there."""
 
-import csv
 import dataclasses
 import shutil
 from collections.abc import Mapping
@@ -13,7 +12,14 @@ from mobilevit_keras.files import atomic_path
 from mobilevit_keras.training.checkpoints import list_checkpoints, newest_checkpoint
 
 # What a resumed run may change without becoming another one.
-_CHANGEABLE = ("output", "verbose", "checkpoint_every", "keep_checkpoints", "strict")
+_CHANGEABLE = (
+    "output",
+    "verbose",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "strict",
+    "validation_every",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,18 +143,3 @@ class RunFolder:
                     f"A resumed run must keep its configuration, and {self.config} has "
                     f"{name}={before!r}. Received: {name}={now!r}."
                 )
-
-
-def keep_log_before(log: Path, epoch: int) -> None:
-    """Drops the rows of `epoch` and later from a CSV log, which a resumed run writes anew."""
-    if not log.exists():
-        return
-    with open(log, newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        names = reader.fieldnames or []
-        rows = [row for row in reader if row["epoch"].isdigit() and int(row["epoch"]) < epoch]
-    with atomic_path(log) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        if rows:
-            writer = csv.DictWriter(file, names)
-            writer.writeheader()
-            writer.writerows(rows)

@@ -22,8 +22,8 @@ from mobilevit_keras.models import (
 from mobilevit_keras.paper import NUM_LAYERS, STAGE2_RESIDUALS
 from mobilevit_keras.weights import layouts
 from mobilevit_keras.weights.checkpoint_file import open_checkpoint
-from mobilevit_keras.weights.imagenet import imagenet_class_names
 from mobilevit_keras.weights.layouts import Entry
+from mobilevit_keras.weights.published import published_class_names, published_preprocessing
 from mobilevit_keras.weights.tensors import Tensor
 
 _LISTED = 20
@@ -143,7 +143,8 @@ def load_checkpoint(
     """Opens a checkpoint of CVNets, Hugging Face or timm as a Keras model.
 
     The layout and the task are found from the names, the variant and the number of classes from the
-    shapes. A classifier of 1,000 classes gets ImageNet's names.
+    shapes. What the file does not say is taken as the published ones have it: of 1,000 classes a
+    classifier gets ImageNet's names, of 21 a segmenter VOC's, of 80 a detector COCO's.
 
     Args:
         path: A `.pt`, `.pth`, `.bin` or `.safetensors` file. Nothing in it is executed.
@@ -191,14 +192,13 @@ def _ported(
         )
     num_classes = _num_classes(tensors[entries[-1].tensor], entries[-1])
     class_names, preprocessing = _stored(texts)
-    if task == layouts.CLASSIFICATION:
-        if class_names is None and num_classes == len(imagenet_class_names()):
-            class_names = imagenet_class_names()
-        preprocessing = preprocessing or Preprocessing(
-            published.short_side, published.crop_size, published.interpolation
-        )
+    if class_names is None and num_classes == len(published_class_names(task)):
+        class_names = published_class_names(task)
     model = _MODELS[task].from_variant(
-        variant, num_classes, class_names=class_names, preprocessing=preprocessing
+        variant,
+        num_classes,
+        class_names=class_names,
+        preprocessing=preprocessing or published_preprocessing(task, published),
     )
     assign(model, tensors, entries, (channel_order or published.channel_order) == layouts.BGR)
     return model

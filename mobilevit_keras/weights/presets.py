@@ -8,14 +8,15 @@ from pathlib import Path
 import keras
 
 from mobilevit_keras.files import atomic_path
-from mobilevit_keras.models import MobileViTImageClassifier, VisionTask, load_model
+from mobilevit_keras.models import VisionTask, load_model
+from mobilevit_keras.weights.layouts import CLASSIFICATION, DETECTION, SEGMENTATION
 from mobilevit_keras.weights.porting import load_checkpoint
 
 KERAS_SUFFIX = ".keras"
 MODEL_OF_A_RUN = "model.keras"
 
 _APPLE = "https://docs-assets.developer.apple.com/ml-research/models/"
-_CVNETS = f"{_APPLE}cvnets/classification/"
+_CVNETS = f"{_APPLE}cvnets/"
 _CVNETS_V2 = f"{_APPLE}cvnets-v2/classification/mobilevitv2/imagenet1k/256x256/"
 _HUB = "https://huggingface.co/"
 _LICENCE = "the authors' own licence: https://github.com/apple/ml-cvnets/blob/main/LICENSE"
@@ -31,8 +32,9 @@ class Preset:
         source: Address of the checkpoint.
         sha256: The file's hash as its publisher states it, None where that is unknown.
         megabytes: About how large the file is.
-        top1: Published ImageNet top-1 in percent.
+        figure: What is published of their accuracy, in percent; see `FIGURES`.
         num_classes: Number of classes.
+        task: What they are for: "classification", "segmentation" or "detection".
         licence: What the weights may be used for.
         verified: Whether this project has had the file and found its hash and accuracy right.
     """
@@ -41,8 +43,9 @@ class Preset:
     source: str
     sha256: str | None
     megabytes: float
-    top1: float
+    figure: float
     num_classes: int = 1000
+    task: str = CLASSIFICATION
     licence: str = _LICENCE
     verified: bool = False
 
@@ -50,7 +53,29 @@ class Preset:
     def file_name(self) -> str:
         """Name of the file in the cache: the source's, told apart from its namesakes'."""
         owner = self.source.removeprefix(_HUB).split("/")[0] + "-" if _HUB in self.source else ""
-        return f"{owner}{self.variant}{Path(self.source).suffix}"
+        task = "" if self.task == CLASSIFICATION else f"{self.task}-"
+        return f"{owner}{task}{self.variant}{Path(self.source).suffix}"
+
+
+FIGURES = {
+    CLASSIFICATION: "ImageNet top-1",
+    SEGMENTATION: "VOC mIoU",
+    DETECTION: "COCO mAP",
+}
+"""What the figures of each task's presets are."""
+
+
+def _segmenter(
+    variant: str, source: str, sha256: str | None, megabytes: float, figure: float
+) -> Preset:
+    """A segmenter of PASCAL VOC's twenty classes and background."""
+    return Preset(f"mobilevit_{variant}", source, sha256, megabytes, figure, 21, SEGMENTATION)
+
+
+def _detector(variant: str, megabytes: float, figure: float) -> Preset:
+    """A detector of COCO's eighty classes."""
+    source = f"{_CVNETS}detection/ssd_mobilevit_{variant}_320.pt"
+    return Preset(f"mobilevit_{variant}", source, None, megabytes, figure, 80, DETECTION)
 
 
 def _v2_presets(
@@ -70,12 +95,14 @@ def _v2_presets(
 # The hashes are those that the hub states on the files' pages.
 PRESETS = {
     "mobilevit_xxs.cvnets_in1k": Preset(
-        "mobilevit_xxs", f"{_CVNETS}mobilevit_xxs.pt", None, 5.2, 69.0
+        "mobilevit_xxs", f"{_CVNETS}classification/mobilevit_xxs.pt", None, 5.2, 69.0
     ),
     "mobilevit_xs.cvnets_in1k": Preset(
-        "mobilevit_xs", f"{_CVNETS}mobilevit_xs.pt", None, 9.4, 74.7
+        "mobilevit_xs", f"{_CVNETS}classification/mobilevit_xs.pt", None, 9.4, 74.7
     ),
-    "mobilevit_s.cvnets_in1k": Preset("mobilevit_s", f"{_CVNETS}mobilevit_s.pt", None, 22.5, 78.3),
+    "mobilevit_s.cvnets_in1k": Preset(
+        "mobilevit_s", f"{_CVNETS}classification/mobilevit_s.pt", None, 22.5, 78.3
+    ),
     "mobilevit_xxs.hf_in1k": Preset(
         "mobilevit_xxs",
         f"{_HUB}apple/mobilevit-xx-small/resolve/main/pytorch_model.bin",
@@ -151,6 +178,39 @@ PRESETS = {
         74.0,
         81.17,
     ),
+    "mobilevit_xxs.cvnets_voc": _segmenter(
+        "xxs", f"{_CVNETS}segmentation/deeplabv3_mobilevit_xxs.pt", None, 7.6, 72.8
+    ),
+    "mobilevit_xs.cvnets_voc": _segmenter(
+        "xs", f"{_CVNETS}segmentation/deeplabv3_mobilevit_xs.pt", None, 11.9, 77.1
+    ),
+    "mobilevit_s.cvnets_voc": _segmenter(
+        "s", f"{_CVNETS}segmentation/deeplabv3_mobilevit_s.pt", None, 25.6, 79.3
+    ),
+    "mobilevit_xxs.hf_voc": _segmenter(
+        "xxs",
+        f"{_HUB}apple/deeplabv3-mobilevit-xx-small/resolve/main/pytorch_model.bin",
+        "0f91dba8e66cf725cc0cd987b9bf47b0e95788bf4050032d55de23217d5ffa60",
+        7.6,
+        73.6,
+    ),
+    "mobilevit_xs.hf_voc": _segmenter(
+        "xs",
+        f"{_HUB}apple/deeplabv3-mobilevit-x-small/resolve/main/pytorch_model.bin",
+        "9450e85de944b10ba3461be3469c4b24bc9140edcc024075af6ab28b46471985",
+        11.9,
+        77.1,
+    ),
+    "mobilevit_s.hf_voc": _segmenter(
+        "s",
+        f"{_HUB}apple/deeplabv3-mobilevit-small/resolve/main/pytorch_model.bin",
+        "5e68a534df237d8b89aa9209c815976b4b34f49a4e8107f630fd799697e98291",
+        25.6,
+        79.1,
+    ),
+    "mobilevit_xxs.cvnets_coco": _detector("xxs", 7.2, 19.9),
+    "mobilevit_xs.cvnets_coco": _detector("xs", 11.2, 24.8),
+    "mobilevit_s.cvnets_coco": _detector("s", 23.2, 27.9),
 }
 
 
@@ -234,8 +294,8 @@ def _check_hash(name: str, preset: Preset, path: Path) -> None:
             temporary.write_text(measured + "\n", "utf-8")
 
 
-def load_preset(name: str) -> MobileViTImageClassifier:
-    """Returns the model of a preset, with its ImageNet class names and preprocessing.
+def load_preset(name: str) -> VisionTask:
+    """Returns the model of a preset, with its class names and preprocessing.
 
     Raises:
         ValueError: If there is no such preset, or the file is not what it should be.

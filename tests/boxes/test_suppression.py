@@ -61,3 +61,39 @@ def test_nothing_found(answers, per_class):
     for answer in suppress(boxes, scores * 0.01, per_class=per_class):
         assert answer["boxes"].shape == (0, 4)
         assert answer["labels"].shape == answer["scores"].shape == (0,)
+
+
+@pytest.mark.parametrize("per_class", [True, False])
+def test_the_answers_are_those_of_keras_cv(answers, per_class):
+    import keras_cv
+
+    boxes, scores = answers
+    common = {
+        "bounding_box_format": "xyxy",
+        "from_logits": False,
+        "iou_threshold": 0.4,
+        "confidence_threshold": 0.1,
+    }
+    if per_class:
+        theirs = keras_cv.layers.MultiClassNonMaxSuppression(
+            max_detections=180, max_detections_per_class=60, **common
+        )
+    else:
+        theirs = keras_cv.layers.NonMaxSuppression(max_detections=60, **common)
+    expected = {name: np.asarray(values) for name, values in theirs(boxes, scores).items()}
+    found = suppress(boxes, scores, 0.1, 0.4, per_class)
+    for image, number in enumerate(expected["num_detections"]):
+        assert number == len(found[image]["labels"]) > 5
+        for name, key in (("boxes", "boxes"), ("labels", "classes"), ("scores", "confidence")):
+            np.testing.assert_allclose(found[image][name], expected[key][image, :number], atol=1e-6)
+
+
+def test_more_boxes_than_are_compared_at_once(rng):
+    corner = rng.uniform(0, 0.9, (1, 900, 2))
+    boxes = np.concatenate([corner, corner + rng.uniform(0.02, 0.2, (1, 900, 2))], -1)
+    boxes, scores = boxes.astype("f"), rng.uniform(size=(1, 900, 1)).astype("f")
+    (found,) = suppress(boxes, scores, 0.0, 0.3)
+    kept = by_hand(boxes[0], scores[0, :, 0], 0.0, 0.3, 200)
+    assert len(kept) == 200 and kept[-1] != 199
+    np.testing.assert_array_equal(found["scores"], scores[0, kept, 0])
+    np.testing.assert_array_equal(found["boxes"], boxes[0, kept])

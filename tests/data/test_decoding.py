@@ -331,6 +331,13 @@ def test_bicubic_keeps_a_ramp_and_the_range():
     assert result.max() == 1.0
 
 
+def test_bytes_that_end_in_zeros_are_decoded_whole():
+    """As numpy stores them, strings end before their last zeros."""
+    black = encode(np.zeros((4, 4, 3), np.uint8), "BMP")
+    assert black.endswith(b"\0" * 16)
+    np.testing.assert_array_equal(decode_image(black), np.zeros((4, 4, 3)))
+
+
 def test_load_images(photos):
     images = load_images(photos[:2], 64, 48)
     assert images.shape == (2, 48, 48, 3)

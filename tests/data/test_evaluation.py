@@ -10,6 +10,7 @@ from mobilevit_keras.data.images import evaluation_transform, load_images
 from mobilevit_keras.data.skipped import SkippedImages, clear_errors
 from mobilevit_keras.data.sources.image_folder import ImageFolder
 from tests.data.images import NumberedImages
+from tests.masks import ColouredScenes
 
 
 @dataclasses.dataclass
@@ -121,6 +122,13 @@ def test_images_are_taken_from_all_classes_and_what_is_unreadable_is_counted(ima
         file.write_bytes(b"")
     with pytest.raises(ValueError, match="no image of the split 'train' can be read"):
         take_images(source, "train", wanted, 4)
+
+
+def test_images_are_taken_without_a_look_at_their_masks(monkeypatch):
+    source = ColouredScenes()
+    monkeypatch.setattr(source, "load_mask", lambda mask: pytest.fail("a mask was loaded"))
+    images, skipped = take_images(source, "train", Preprocessing(40, 32, "bilinear"), 4)
+    assert images.shape == (4, 32, 32, 3) and skipped.count == 0
 
 
 def test_strict_evaluation_ends_in_one_clear_line(image_folder):

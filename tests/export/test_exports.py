@@ -1,5 +1,6 @@
 """Both formats, written once and run by their runtimes."""
 
+import contextlib
 import json
 import resource
 import shutil
@@ -231,18 +232,37 @@ def test_a_file_that_differs_is_not_left(model, images, exports, tmp_path, monke
     assert not any(tmp_path.iterdir())
 
 
-def test_a_full_disk_leaves_the_old_file(model, images, tmp_path):
-    (tmp_path / "model.tflite").write_bytes(b"old")
+@contextlib.contextmanager
+def _full_disk():
+    """No file may grow far: what a full disk looks like, for this process and its children."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # No file may grow beyond this: what a full disk looks like, for this process and its children.
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:
-        with pytest.raises(OSError):
-            export_tflite(model, tmp_path / "model.tflite", SIZE, images=images)
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_full_disk_leaves_the_old_file(model, images, tmp_path):
+    (tmp_path / "model.tflite").write_bytes(b"old")
+    with _full_disk(), pytest.raises(OSError):
+        export_tflite(model, tmp_path / "model.tflite", SIZE, images=images)
     assert [file.name for file in tmp_path.iterdir()] == ["model.tflite"]
     assert (tmp_path / "model.tflite").read_bytes() == b"old"
+
+
+@pytest.mark.tfjs
+def test_a_disk_that_the_converter_fills_leaves_nothing(model, images, tmp_path, monkeypatch):
+    convert = tfjs.convert
+
+    def convert_on_a_full_disk(*arguments, **options):
+        with _full_disk():
+            return convert(*arguments, **options)
+
+    monkeypatch.setattr(tfjs, "convert", convert_on_a_full_disk)
+    with pytest.raises(OSError, match="Cannot write.*group1-shard1of1.bin"):
+        export_tfjs(model, tmp_path / "tfjs", SIZE, images=images)
+    assert not any(tmp_path.iterdir())
 
 
 def test_arguments_are_checked(model, tmp_path):

@@ -221,6 +221,7 @@ def test_tfjs_answers_as_keras_does(model, tmp_path):
     assert description["task"] == "segmentation" and description["class_names"] == list(NAMES)
 
 
+@pytest.mark.slow
 def test_stride_8_dilates_in_int8_too(tmp_path):
     """The depthwise convolution of stage 5 and all of ASPP's at once."""
     model = load_tiny_segmenter(output_stride=8)

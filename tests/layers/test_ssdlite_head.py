@@ -31,8 +31,3 @@ def test_a_map_is_projected_only_where_its_channels_are_others():
     assert same.project is None and same.depthwise is not None
     assert other.project.filters == 8
     assert plain.project is None and plain.depthwise is None
-
-
-def test_there_is_no_int8_form_yet():
-    with pytest.raises(ValueError, match="no int8 grids yet. Received: form='quantized'"):
-        SSDLiteHead(1, 2, form="quantized")

@@ -122,6 +122,7 @@ def test_mixed_float16_answers_in_float32(rng):
         assert gradient is not None and np.isfinite(gradient).all(), weight.path
 
 
+@pytest.mark.slow
 def test_fit_lowers_the_loss_on_batches_of_several_sizes(rng):
     """Bright is class 1, dark 0; a frame does not count."""
     batches = []

@@ -5,10 +5,11 @@ import tensorflow as tf
 
 from mobilevit_keras import MobileViTBackbone, MobileViTObjectDetector
 from mobilevit_keras.boxes import decode_boxes, encode_boxes, match_anchors, suppress
+from mobilevit_keras.layers.quantized_layers import QuantizedConv2D, QuantizedDepthwiseConv2D
 from mobilevit_keras.models import VARIANTS, load_model
 from mobilevit_keras.quantization import fold, quantize_aware
-from mobilevit_keras.tasks import task_of
-from tests.tiny import build_tiny, build_tiny_detector
+from mobilevit_keras.tasks.objects import UNSURE_SCORE, pair_boxes
+from tests.tiny import build_tiny, build_tiny_detector, load_tiny_detector, object_images
 
 # With COCO's 80 classes and background; published.
 PARAMETERS = {
@@ -46,16 +47,18 @@ def test_any_size_from_32(rng, height, width, anchors):
     assert all(np.isfinite(output).all() for output in outputs.values())
 
 
-@pytest.mark.parametrize("height, width", [(64, 96), (80, 288)])
-def test_on_mobilevit_v2(rng, height, width):
+def test_on_mobilevit_v2(rng):
     """Where its backbone rounds a map's sides up, there are as many anchors as answers."""
     model = build_tiny_detector(attention="separable", num_heads=1, use_fusion=False)
-    outputs = model(rng.random((1, height, width, 3), "float32"))
-    anchors = model.anchors(height, width)
-    assert outputs["boxes"].shape == (1, *anchors.shape)
-    task = task_of(model)
-    answers = {name: np.asarray(x) for name, x in task.serve(outputs).items()}
-    assert len(task.find(answers, (height, width), 0.0)[0]["boxes"])
+    outputs = model(rng.random((1, 80, 288, 3), "float32"))
+    assert outputs["boxes"].shape == (1, *model.anchors(80, 288).shape)
+    decoding = model.decoding(80, 288)
+    assert decoding.anchors.shape == model.anchors(80, 288).shape
+    with pytest.raises(ValueError, match=r"multiples of 64 pixels. Received: \(80, 288\)"):
+        decoding.as_json()
+    # Where nothing is rounded a file says what any detector's does.
+    plain = build_tiny_detector().decoding(64, 128)
+    assert model.decoding(64, 128).as_json() == plain.as_json()
     backbone = MobileViTBackbone.from_variant("mobilevitv2_050")
     assert MobileViTObjectDetector(backbone, 3).variant == "mobilevitv2_050"
 
@@ -155,6 +158,7 @@ def test_mixed_float16_answers_in_float32(rng):
         np.testing.assert_allclose(outputs[name], expected[name], atol=0.05)
 
 
+@pytest.mark.slow
 def test_fit_lowers_the_loss_and_bears_batches_without_boxes(rng):
     model = build_tiny_detector(1)
     images = np.full((4, 64, 64, 3), 0.1, "float32")
@@ -215,6 +219,69 @@ class TestFold:
         assert max(t.shape.rank or 0 for op in operations for t in op.outputs) == 4
         assert "SpaceToDepth" not in {op.type for op in operations}
 
-    def test_there_is_no_int8_form_yet(self):
-        with pytest.raises(ValueError, match="no int8 grids yet"):
-            quantize_aware(build_tiny_detector())
+
+@pytest.fixture(scope="module")
+def sharp():
+    """A trained detector whose logits are far larger than its boxes' numbers."""
+    model = load_tiny_detector()
+    for level in range(6):
+        for weight in model.get_layer(f"head_{level}").logits.weights:
+            weight.assign(3.0 * weight)
+    return model
+
+
+@pytest.fixture(scope="module")
+def objects():
+    """Images in [0, 1] and their boxes."""
+    images, boxes = object_images(8, 64, 128, seed=3)
+    return images / 255.0, boxes
+
+
+@pytest.fixture(scope="module")
+def twin(sharp, objects):
+    return quantize_aware(sharp, objects[0])
+
+
+class TestQuantized:
+    def test_boxes_and_logits_have_grids_of_their_own(self, sharp, twin, objects):
+        expected = sharp(objects[0], training=False)
+        outputs = twin(objects[0], training=False)
+        largest = {name: np.abs(values).max() for name, values in expected.items()}
+        assert largest["logits"] > 1.5 * largest["boxes"]
+        for name in ("boxes", "logits"):
+            step = float(twin.get_layer(f"{name}_quantizer").step)
+            codes = np.asarray(outputs[name]) / step
+            np.testing.assert_allclose(codes, np.round(codes), atol=1e-3)
+            assert largest[name] / step > 100
+
+    def test_every_convolution_knows_its_grids(self, twin):
+        for layer in twin._flatten_layers():
+            if isinstance(layer, QuantizedConv2D | QuantizedDepthwiseConv2D):
+                assert float(layer.input_step) > 0.0, layer.path
+                # The mean's own grid, and not that of the map, is what the global level is on.
+                assert layer._output_step is not None, layer.path
+        mean = float(twin.get_layer("pool_quantizer").step)
+        assert float(twin.get_layer("extra_global").conv.input_step) == pytest.approx(mean)
+
+    def test_it_finds_what_the_float_model_finds(self, sharp, twin, objects):
+        pairs = pair_boxes(
+            *(each.detect(objects[0], score_threshold=UNSURE_SCORE) for each in (sharp, twin))
+        )
+        assert pairs.clear > 10 and pairs.agreement > 0.9 and pairs.mean_iou > 0.85
+
+    def test_it_can_be_trained_and_saved(self, sharp, twin, objects, tmp_path):
+        images, boxes = objects
+        model = quantize_aware(sharp, images)
+        targets = model.targets(boxes, 64, 128)
+        model.compile(keras.optimizers.Adam(1e-4), jit_compile=False)
+        # No object is so small that an anchor of the first map answers for it.
+        trained = (model.get_layer("head_0").logits, model.get_layer("head_1").boxes)
+        before = [layer.kernel.numpy() for layer in trained]
+        history = model.fit(images, targets, batch_size=4, verbose=0)
+        assert np.isfinite(history.history["loss"][0])
+        for layer, kernel in zip(trained, before, strict=True):
+            assert np.any(layer.kernel.numpy() != kernel), layer.path
+        twin.save(tmp_path / "twin.keras")
+        loaded = load_model(tmp_path / "twin.keras")
+        for name, values in loaded(images, training=False).items():
+            np.testing.assert_array_equal(values, twin(images, training=False)[name])

@@ -60,6 +60,7 @@ def test_a_model_of_the_pyramid_shares_the_graph(rng):
     np.testing.assert_array_equal(outputs["P5"], model.backbone(x))
 
 
+@pytest.mark.slow
 def test_compile_without_arguments_learns(rng):
     model = build_tiny()
     x = rng.random((6, 32, 32, 3), "float32")

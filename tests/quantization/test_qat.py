@@ -159,6 +159,7 @@ def test_quantized_answers_lie_near_the_float_ones(images, activation):
     settle_ranges(twin)
 
 
+@pytest.mark.slow
 def test_it_trains_and_saves(images, tmp_path):
     twin = quantize_aware(build_tiny(num_layers=(1, 1, 1), dropout=0.0), images)
     twin.compile(
@@ -256,6 +257,7 @@ class TestSegmenter:
         np.testing.assert_array_equal(twin(images), loaded(images))
         assert all(int(quantizer.frozen) for quantizer in quantizers_of(loaded))
 
+    @pytest.mark.slow
     def test_it_trains_on_batches_of_several_sizes(self, images):
         twin = quantize_aware(build_tiny_segmenter(num_layers=(1, 1, 1), dropout=0.0), images)
         before = [float(quantizer.high) for quantizer in quantizers_of(twin)]

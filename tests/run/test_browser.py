@@ -233,6 +233,22 @@ def test_models_side_by_side(page, exported):
     assert results(page, 1)[0] == (wanted[0][0], pytest.approx(wanted[0][1], abs=1e-2))
 
 
+def test_the_address_is_a_link_that_opens_the_same_models(page, exported):
+    page.goto("/")
+    page.locator("#status", has_text="full precision: Runs on").wait_for()
+    assert page.url.endswith("/")
+    page.locator("#models input").nth(1).check()
+    page.locator("#models input").nth(0).uncheck()
+    page.locator("#status", has_text="half precision: Runs on").wait_for()
+    link = page.url
+    assert exported.index()[1]["id"] in link
+    page.goto("/models.json")
+    page.goto(link)
+    page.locator("#status", has_text="half precision: Runs on").wait_for()
+    assert page.locator("#models input").nth(1).is_checked()
+    assert not page.locator("#models input").nth(0).is_checked()
+
+
 def test_model_card_shows_the_report(page, exported):
     page.goto("/")
     card = page.locator(".model-card").first

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import zipfile
 
 import keras
@@ -107,6 +109,17 @@ def test_benchmark(run_folder, convert, tmp_path):
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_nothing_of_the_runtimes_reaches_the_terminal(run_folder, convert):
+    """In a process of its own: they introduce themselves once."""
+    model = run_folder / "model.tflite"
+    if not model.exists():
+        convert("tflite", run_folder / "model.keras", model)
+    command = [sys.executable, "-m", "convert", "benchmark", str(model), "--rounds", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "model.tflite" in done.stdout
+    assert done.stderr == ""
+
+
 def test_benchmark_mistakes(run_folder, convert, tmp_path):
     (tmp_path / "text.tflite").write_text("dear reader")
     for arguments, part in (
@@ -146,6 +159,7 @@ def segmenter_folder(tmp_path_factory):
 
 
 class TestSegmenter:
+    @pytest.mark.slow
     def test_export_and_benchmark(self, segmenter_folder, convert, tmp_path):
         model = segmenter_folder / "model.keras"
         for precision in ("float32", "int8"):
@@ -227,7 +241,8 @@ class TestSegmenter:
         image = segmenter_folder / "samples/0.png"
         (tmp_path / "file").touch()
         for arguments, part in (
-            ((run_folder / "model.keras", image, "--output", tmp_path), "a segmenter's pictures"),
+            ((run_folder / "model.keras", image, "--output", tmp_path), "detector's pictures"),
+            ((run_folder / "model.keras", image, "--score", "0.5"), "are a detector's"),
             ((segmenter_folder / "model.keras", image, "--top", "0"), "`top` must be positive"),
             (
                 (segmenter_folder / "model.keras", image, "--batch-size", "0"),

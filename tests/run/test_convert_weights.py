@@ -109,6 +109,33 @@ def test_mistakes_are_one_line_and_write_nothing(convert, source, tmp_path):
         assert sorted(tmp_path.iterdir()) == before
 
 
+def test_the_list_of_presets(convert):
+    status, output, errors = convert("weights", "--list")
+    assert (status, errors) == (0, "")
+    for line in (
+        "mobilevit_s.cvnets_in1k     22.5 MB  ImageNet top-1 78.3   https://docs-assets.",
+        "mobilevit_xxs.hf_voc         7.6 MB  VOC mIoU 73.6         https://huggingface.co/apple/",
+        "mobilevit_xs.cvnets_coco    11.2 MB  COCO mAP 24.8         https://docs-assets.",
+    ):
+        assert line in output
+    assert "Licence: the authors' own licence" in output
+
+
+def test_a_segmenter_goes_both_ways(convert, tmp_path):
+    tensors = random_checkpoint("mobilevit_xxs", 3, task="segmentation")
+    source = torch_file.write(tmp_path / "segmenter.pt", tensors)
+    status, output, errors = convert("weights", source, tmp_path / "model.keras")
+    assert (status, errors) == (0, "")
+    assert "mobilevit_xxs, 3 classes, " in output
+    assert "; stretched to 512, bilinear" in output
+    written = tmp_path / "out.safetensors"
+    status, output, errors = convert(
+        "weights", tmp_path / "model.keras", written, "--layout", "cvnets"
+    )
+    assert (status, errors) == (0, "")
+    assert safetensors.numpy.load_file(written).keys() == tensors.keys()
+
+
 def test_prediction(convert, source, tmp_path):
     convert("weights", source, tmp_path / "model.keras")
     for index in range(2):

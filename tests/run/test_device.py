@@ -20,7 +20,8 @@ from mobilevit_keras.description import write_archive
 from mobilevit_keras.export import export_tflite, run_tflite
 from mobilevit_keras.export.check_images import generated_images
 from mobilevit_keras.inference import segment_images
-from mobilevit_keras.inference.segment_images import picture_files
+from mobilevit_keras.inference.files import picture_files
+from mobilevit_keras.inference.segment_images import ENDINGS
 from mobilevit_keras.metrics import class_masks
 from mobilevit_keras.palette import class_colours
 from tests.tiny import load_tiny, load_tiny_segmenter, patched_images
@@ -252,7 +253,8 @@ class TestSegmenter:
     def test_palette_and_names_are_those_of_the_package(self, tmp_path):
         np.testing.assert_array_equal(predict.palette(256), class_colours())
         images = [Path("a/x.png"), Path("b/x.png"), Path("x-2.png")]
-        assert predict.picture_names(images, tmp_path) == picture_files(images, tmp_path)
+        names = predict.picture_names(images, tmp_path, predict.Segmenter.endings)
+        assert names == picture_files(images, tmp_path, ENDINGS)
 
     def test_pictures_never_replace_images(self, streets, tmp_path, capsys):
         for name in ("a.png", "a.mask.png"):

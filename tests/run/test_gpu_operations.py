@@ -5,8 +5,7 @@ import tensorflow as tf
 
 from benchmarks.gpu_operations import compile_for_gpu
 from mobilevit_keras.export import export_tflite
-from mobilevit_keras.export.check_images import generated_images
-from tests.tiny import build_tiny, load_tiny_segmenter, patched_images
+from tests.tiny import coloured_images, load_tiny, load_tiny_segmenter, patched_images
 
 
 @pytest.mark.slow
@@ -14,7 +13,7 @@ from tests.tiny import build_tiny, load_tiny_segmenter, patched_images
 def test_every_operation_of_an_export_is_taken(tmp_path, browser, precision):
     path = tmp_path / "model.tflite"
     # 96 pixels: the last stage's 3 x 3 cells are resized for patches of 2 x 2.
-    export_tflite(build_tiny(), path, 96, precision, generated_images(96, 96, count=2))
+    export_tflite(load_tiny(), path, 96, precision, coloured_images(2, 96))
     assert compile_for_gpu(path, browser) == ([[1, 96, 96, 3]], [])
 
 

@@ -12,6 +12,7 @@ import convert.__main__
 import train.__main__
 from mobilevit_keras import MobileViTImageClassifier, commands
 from tests.masks import write_scenes
+from tests.objects import write_voc
 from tests.photos import write_coloured_photos
 from tests.weights import numpy_reference, torch_file
 
@@ -34,6 +35,8 @@ SMALL = {
     "python -m train segmentation --recipe finetune_segmentation": "--smoke --epochs 30 "
     "--ema-decay 0.5",
     "python -m convert tflite runs/streets/model.keras": "--size 64",
+    "python -m train detection --recipe finetune_detection": "--smoke --epochs 30 --ema-decay 0.5",
+    "python -m convert tflite runs/cells/model.keras": "--size 64",
 }
 
 
@@ -44,9 +47,10 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
-    """A person's folder: photos, masks, a preset and a checkpoint that were downloaded."""
+    """A person's folder: photos, masks, boxes, a preset and a checkpoint that were downloaded."""
     write_coloured_photos(tmp_path / "photos", {"cat": 0, "dog": 2}, 10)
     write_scenes(tmp_path / "streets", 24)
+    write_voc(tmp_path / "cells", 24)
     MobileViTImageClassifier.from_variant("mobilevit_xxs").save(tmp_path / "preset.keras")
     torch_file.write(
         tmp_path / "mobilevit_s.pt", numpy_reference.random_checkpoint("mobilevit_xxs", 1000)
@@ -68,6 +72,7 @@ def run(command: str) -> int:
     return commands.run(main, words[3:])
 
 
+@pytest.mark.slow
 @pytest.mark.tfjs
 @pytest.mark.timeout(600)
 def test_commands(folder, monkeypatch):
@@ -102,6 +107,7 @@ SMALL_PYTHON = {
 }
 
 
+@pytest.mark.slow
 def test_python(folder):
     scripts = blocks("python")
     assert len(scripts) == 2

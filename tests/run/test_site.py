@@ -153,10 +153,10 @@ def described(**changes) -> dict:
 def test_what_the_page_cannot_show_is_left_out(tmp_path, capsys):
     folder = tmp_path / "run"
     write_tflite(folder, "streets")
-    description = described() | {"task": "segmentation"}
+    description = described() | {"task": "depth"}
     write_archive(folder / "streets.tflite", {DESCRIPTION_FILE: compact(description)})
     with pytest.raises(
-        ValueError, match=r"classification only, so far. Received: .*\(segmentation"
+        ValueError, match=r"classification, detection, segmentation only.* Received: .*\(depth"
     ):
         build_site([folder], tmp_path / "site")
     assert not (tmp_path / "site").exists()
@@ -164,7 +164,7 @@ def test_what_the_page_cannot_show_is_left_out(tmp_path, capsys):
     site = build_site([folder], tmp_path / "site")
     (model,) = json.loads((site / "models.json").read_text())["models"]
     assert model["name"] == "mobilevit_xxs · float32"
-    assert "cannot show it yet: " in capsys.readouterr().err
+    assert "left out, because the page cannot show it: " in capsys.readouterr().err
 
 
 def test_a_file_is_what_it_says_itself(tmp_path):

@@ -23,6 +23,7 @@ def log(tmp_path_factory) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_the_averaged_weights_have_learned(log):
     """An average that reaches back to the initial weights stays at a third."""
     assert float(log[-1]["val_top1"]) > 0.9

@@ -102,6 +102,7 @@ def test_the_runs_folder(run, objects):
     assert ("scenes", {"fields": BOXES_AND_IGNORED, "shuffle_buffer": None}) in objects
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_it_is_the_same_to_the_bit(run, tmp_path, monkeypatch):
     output, _ = run
     check_stopped_is_whole(train, "detection", SMALL, output, tmp_path / "run", monkeypatch)
@@ -129,7 +130,7 @@ class TestEvaluate:
         output, _ = run
         arguments = ["--model", output / "model.keras", "--data", "scenes", "--sizes", "32", "64"]
         arguments += ["--curves", tmp_path / "curves.png", "--sheet", tmp_path / "sheet.png"]
-        assert train("evaluate", *arguments, "--suppression", "mediapipe") == 0
+        assert train("evaluate", *arguments, "--suppression-rules", "mediapipe") == 0
         lines = capsys.readouterr().out.splitlines()
         assert [json.loads(line)["size"] for line in lines[:2]] == [32, 64]
         assert lines[3].split() == ["size", "map", "map50", "map75", "ms/image"]
@@ -140,16 +141,16 @@ class TestEvaluate:
             assert np.all(pixels == class_colours()[number], axis=1).sum() > 50
 
     @pytest.mark.parametrize(
-        ("build", "rule", "message"),
+        ("build", "rules", "message"),
         [
-            (build_tiny, "mediapipe", "`--suppression` is for detectors"),
-            (build_tiny_detector, "soft", "`suppression` must be one of ('paper', 'mediapipe')"),
+            (build_tiny, "mediapipe", "`--suppression-rules` are for detectors"),
+            (build_tiny_detector, "soft", "`rules` must be one of ('paper', 'mediapipe')"),
         ],
     )
-    def test_mistakes(self, build, rule, message, tmp_path, capsys):
+    def test_mistakes(self, build, rules, message, tmp_path, capsys):
         build(2, NAMES).save(tmp_path / "model.keras")
         arguments = ["--model", tmp_path / "model.keras", "--data", "scenes"]
-        assert train("evaluate", *arguments, "--suppression", rule) == 2
+        assert train("evaluate", *arguments, "--suppression-rules", rules) == 2
         assert message in capsys.readouterr().err
 
 
@@ -166,6 +167,16 @@ def test_a_backbone_that_has_learned(build, tmp_path):
     assert tuned.preprocessing.resize == "stretch"
     for a, b in zip(trained.backbone.get_weights(), tuned.backbone.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_int8_with_a_teacher(run, tmp_path):
+    trained, _ = run
+    flags = ["--weights", trained / "model.keras", "--output", tmp_path / "run", *SMALL[:2]]
+    assert train("detection", "--recipe", "quantize_detection", "--smoke", *flags) == 0
+    model = load_model(tmp_path / "run" / "model.keras")
+    assert (model.form, model.class_names) == ("quantized", NAMES)
+    (log,) = csv.DictReader((tmp_path / "run" / "log.csv").open())
+    assert np.isfinite(float(log["loss"])) and 0 <= float(log["val_map"]) <= 1
 
 
 def test_preview_draws_boxes(tmp_path):

@@ -27,9 +27,12 @@ def model():
 @pytest.fixture(scope="module")
 def targets() -> dict[str, np.ndarray]:
     """As a batch of an evaluation has them, whole."""
-    shown = {"boxes": BOXES, "labels": LABELS, "shape": SHAPES, "ignored": np.zeros((2, 2), int)}
-    _, prepared = Detection().prepare_evaluation(None)(tf.zeros((2, *SIZE, 3)), shown)
-    return {name: np.asarray(values) for name, values in prepared.items()}
+    return {"boxes": BOXES, "labels": LABELS, "shape": SHAPES, "ignored": np.zeros((2, 2), int)}
+
+
+@pytest.fixture(scope="module")
+def task(model) -> Detection:
+    return Detection().for_size(model, SIZE)
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +50,6 @@ def outputs(model) -> dict[str, np.ndarray]:
 def test_it_is_in_the_table(model):
     assert type(get_task("detection")) is Detection
     assert type(task_of(model)) is Detection
-    config = {**model.get_config(), "min_scale": 0.05}
-    assert task_of(type(model).from_config(config)).scales == (0.05, 1.05)
     with pytest.raises(ValueError, match="one of .'paper', 'mediapipe'.. Received: 'soft'"):
         Detection("soft")
 
@@ -79,8 +80,8 @@ class TestPrepare:
 
 
 class TestMeter:
-    def test_the_truth_is_perfect_in_pixels_of_the_originals(self, outputs, targets):
-        meter = Detection().meter(NAMES)
+    def test_the_truth_is_perfect_in_pixels_of_the_originals(self, task, outputs, targets):
+        meter = task.meter(NAMES)
         meter.update(outputs, targets)
         assert meter.result() == pytest.approx({"map": 1.0, "map50": 1.0, "map75": 1.0})
         assert list(meter.result())[0] == Detection.monitor
@@ -89,36 +90,36 @@ class TestMeter:
         assert details["map50_by_class"] == pytest.approx(dict.fromkeys(NAMES, 1.0))
         assert details["map_by_size"] == pytest.approx({"medium": 1.0, "large": 1.0})
 
-    def test_the_file_says_y_before_x(self, outputs, targets):
-        meter = Detection().meter(NAMES)
+    def test_the_file_says_y_before_x(self, task, outputs, targets):
+        meter = task.meter(NAMES)
         meter.update({**outputs, "location": outputs["location"][..., [1, 0, 3, 2]]}, targets)
         assert meter.result()["map75"] < 0.9
 
-    def test_what_need_not_be_found(self, outputs, targets):
+    def test_what_need_not_be_found(self, task, outputs, targets):
         """Without the answers to one image, which holds a difficult object and nothing else."""
         outputs = {**outputs, "score": outputs["score"] * np.array([1.0, 0.0])[:, None, None]}
-        meter = Detection().meter(NAMES)
+        meter = task.meter(NAMES)
         meter.update(outputs, targets)
         assert meter.result()["map"] == pytest.approx(2 / 3)
-        meter = Detection().meter(NAMES)
+        meter = task.meter(NAMES)
         meter.update(outputs, {**targets, "ignored": np.array([[0, 0], [1, 0]])})
         assert meter.result()["map"] == pytest.approx(1.0)
 
-    def test_without_any_box(self, outputs, targets):
-        meter = Detection().meter(NAMES)
+    def test_without_any_box(self, task, outputs, targets):
+        meter = task.meter(NAMES)
         meter.update(outputs, {**targets, "labels": np.full((2, 2), -1)})
         assert meter.result() == {"map": 0.0, "map50": 0.0, "map75": 0.0}
         assert meter.details()["map_by_class"] == {}
 
 
-def test_suppression_of_one_box_of_two_classes(outputs):
+def test_suppression_of_one_box_of_two_classes(task, outputs):
     """The paper keeps both, MediaPipe the surer."""
     best = outputs["score"][0].max()
     score = np.where(outputs["score"] > 0.5, outputs["score"], 0.0)
     score[..., 1] = np.maximum(score[..., 1], 0.9 * score[..., 2])
     answers = {**outputs, "score": score}
-    paper = Detection("paper").find(answers, SIZE, 0.3)[0]
-    mediapipe = Detection("mediapipe").find(answers, SIZE, 0.3)[0]
+    paper = task.find(answers, 0.3)[0]
+    mediapipe = task.with_rules("mediapipe").find(answers, 0.3)[0]
     assert sorted(paper["labels"]) == [0, 1, 2] and sorted(mediapipe["labels"]) == [0, 2]
     assert mediapipe["scores"].max() == pytest.approx(best)
 
@@ -152,22 +153,16 @@ def test_a_caption_counts_the_objects():
     assert Detection().captions({"labels": np.full(3, -1)}, NAMES) == []
 
 
-def test_answers_are_the_surest_classes():
-    score = np.array([[(0.1, 0.7, 0.2), (0.6, 0.1, 0.3)]], "float32")
-    (answer,) = Detection().answers({"score": score}, NAMES, top=2)
-    assert [name for name, _ in answer] == ["dog", "cat"]
-    assert answer[0][1] == pytest.approx(0.7)
-
-
-def test_what_is_told_of_a_file(model):
-    location, score = Detection().file_outputs(model)
-    assert (location.name, location.range) == ("location", None)
-    assert (score.name, score.labels) == ("score", NAMES)
+def test_answers_are_the_classes_of_the_surest_boxes(task, outputs):
+    score = outputs["score"] * np.array([0.6, 0.8, 0.9], "float32")
+    first, second = task.answers({**outputs, "score": score}, NAMES, top=5)
+    assert [name for name, _ in first] == ["cow", "cat"] and [n for n, _ in second] == ["dog"]
+    assert first[0][1] == pytest.approx(0.9, abs=1e-3)
+    assert task.answers({**outputs, "score": score}, None, top=1)[0][0][0] == "2"
 
 
 class TestPictures:
-    def test_curves(self, outputs, targets, tmp_path):
-        task = Detection()
+    def test_curves(self, task, outputs, targets, tmp_path):
         meter = task.meter(NAMES)
         meter.update(outputs, targets)
         task.draw(meter, NAMES, tmp_path / "curves.png")
@@ -176,12 +171,12 @@ class TestPictures:
             with Image.open(tmp_path / f"{name}.png") as picture:
                 assert picture.width > 2 * picture.height > 800
 
-    def test_a_sheet_shows_truth_and_answer(self, outputs, targets, tmp_path):
+    def test_a_sheet_shows_truth_and_answer(self, task, outputs, targets, tmp_path):
         """Frames in the classes' colours, at the same place in both panels of a row."""
         images = np.full((2, *SIZE, 3), 255, "uint8")
         rows = [{name: values[index] for name, values in targets.items()} for index in range(2)]
         path = tmp_path / "sheet.png"
-        Detection().draw_examples(images, outputs, rows, NAMES, path)
+        task.draw_examples(images, outputs, rows, NAMES, path)
         pixels = np.asarray(Image.open(path)).astype(int)
         colour = class_colours()[1:][LABELS[0, 0]]
         is_drawn = np.all(pixels == colour, axis=-1)
@@ -190,9 +185,10 @@ class TestPictures:
         left = np.array([8, 8 + 320 + 8])[:, None] + np.array([10, 89])
         assert {*left.ravel()} <= {*columns}
         with pytest.raises(ValueError, match="known extension"):
-            Detection().draw_examples(images, outputs, rows, NAMES, tmp_path / "sheet.xyz")
+            task.draw_examples(images, outputs, rows, NAMES, tmp_path / "sheet.xyz")
 
 
+@pytest.mark.slow
 def test_compiled_with_its_loss(model, rng):
     task = Detection()
     model.compile(keras.optimizers.Adam(1e-3), task.loss(), metrics=task.metrics(model))

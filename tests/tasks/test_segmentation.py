@@ -188,6 +188,7 @@ def test_other_tasks_have_no_sheet(tmp_path):
         get_task("classification").draw_examples([], {}, [], NAMES, tmp_path / "sheet.png")
 
 
+@pytest.mark.slow
 def test_compiled_with_its_loss_and_metrics(rng):
     model = build_tiny_segmenter(K)
     task = Segmentation((1.0, 1.0, 2.0, 2.0))

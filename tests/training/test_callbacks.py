@@ -7,8 +7,11 @@ import pytest
 from mobilevit_keras.data import EpochAdapter
 from mobilevit_keras.training.average import ExponentialMovingAverage
 from mobilevit_keras.training.callbacks import EpochProgress, ImagesPerSecond
+from mobilevit_keras.training.epoch_log import EpochLog, keep_log_before
+from mobilevit_keras.training.measuring import MeasureValidation
 from mobilevit_keras.training.model_file import ModelWriter, SaveBest, SaveModel
 from mobilevit_keras.training.optimizer import AdamW, warmup_cosine
+from mobilevit_keras.training.plots import plot_curves
 from tests.training.fitting import RandomPipeline, SetEpoch, Watch, fit, small_model
 
 LENGTHS = [3, 5, 2, 4]
@@ -38,7 +41,7 @@ def fit_with_files(folder, lengths, **options):
     callbacks = [
         ExponentialMovingAverage(0.9),
         SaveBest(folder / "best.keras", writer, "accuracy", log),
-        keras.callbacks.CSVLogger(log, append=log.exists()),
+        EpochLog(log),
         SaveModel(folder / "model.keras", writer, every_seconds=0.0),
         SetEpoch(pipeline),
     ]
@@ -69,6 +72,27 @@ def test_the_best_stays_where_a_training_goes_on(tmp_path):
     before = (tmp_path / "best.keras").read_bytes()
     fit_with_files(tmp_path, [3, 3, 3], initial_epoch=2)
     assert (tmp_path / "best.keras").read_bytes() == before
+
+
+def test_an_epoch_without_validation_has_no_figures_of_it(tmp_path):
+    """Nor has the first row of a training that goes on, whose columns stay those of the file."""
+    measure = MeasureValidation.__new__(MeasureValidation)
+    measure.measure = lambda: {"figure": 0.5}
+    for epoch, logs in enumerate(
+        ({"loss": 3.0}, {"loss": 2.0, "val_loss": 2.5}, {"loss": 1.0}, {"loss": 0.5})
+    ):
+        measure.on_epoch_end(epoch, logs)
+        EpochLog(tmp_path / "log.csv").on_epoch_end(epoch, logs)
+    keep_log_before(tmp_path / "log.csv", 3)
+    assert (tmp_path / "log.csv").read_text().splitlines() == [
+        "epoch,loss,val_figure,val_loss",
+        "0,3.0,,",
+        "1,2.0,0.5,2.5",
+        "2,1.0,,",
+    ]
+    metrics = [("Figure", "figure"), ("Absent", "absent")]
+    plot_curves(tmp_path / "log.csv", tmp_path / "curves.png", metrics)
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_progress_bar_knows_each_epochs_length(capsys):

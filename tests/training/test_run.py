@@ -143,6 +143,14 @@ class TestRun:
             np.testing.assert_array_equal(weight, average)
         assert_equal_weights(make_run(photos, tmp_path, resume=True).fit(), finished[1])
 
+    def test_the_last_epoch_is_validated_whatever_the_others_are(self, photos, tmp_path):
+        run = make_run(photos, tmp_path)
+        for epochs, every, validated in ((5, 2, [2, 4, 5]), (4, 2, [2, 4]), (2, 1, [1, 2])):
+            run.recipe, run.validation_every = Recipe(epochs=epochs), every
+            assert run._validated_epochs() == validated
+        with pytest.raises(ValueError, match="`validation_every` must be at least 1. Received: 0"):
+            make_run(photos, tmp_path, validation_every=0)
+
     def test_resume_begins_where_nothing_is(self, photos, tmp_path):
         """Also where a run ended before its first checkpoint, and what it was begun with."""
         (tmp_path / "config.yaml").write_text("seed: 7\n")

@@ -9,8 +9,15 @@ import numpy as np
 import pytest
 
 import mobilevit_keras
-from mobilevit_keras.models import VARIANTS, MobileViTImageClassifier
+from mobilevit_keras.models import (
+    VARIANTS,
+    MobileViTImageClassifier,
+    MobileViTImageSegmenter,
+    MobileViTObjectDetector,
+    Preprocessing,
+)
 from mobilevit_keras.weights import (
+    FIGURES,
     PRESETS,
     Preset,
     download_preset,
@@ -24,6 +31,12 @@ from tests.weights import torch_file
 from tests.weights.numpy_reference import random_checkpoint
 
 NAME = "mobilevit_xxs.test_in1k"
+# By the end of a preset's tag: its task and its number of classes.
+DATA_SETS = {
+    "in1k": ("classification", 1000),
+    "voc": ("segmentation", 21),
+    "coco": ("detection", 80),
+}
 
 
 class Server:
@@ -79,14 +92,39 @@ def test_table():
     for name, preset in PRESETS.items():
         variant, _, tag = name.partition(".")
         assert preset.variant == variant in VARIANTS
-        assert tag in ("cvnets_in1k", "hf_in1k", "timm_in1k")
-        assert preset.num_classes == 1000
+        origin, _, data_set = tag.partition("_")
+        assert origin in ("cvnets", "hf", "timm")
+        assert (preset.task, preset.num_classes) == DATA_SETS[data_set]
+        assert preset.task in FIGURES
         assert preset.source.startswith("https://")
         assert preset.sha256 is None or len(bytes.fromhex(preset.sha256)) == 32
         assert preset.licence
     assert len({preset.file_name for preset in PRESETS.values()}) == len(PRESETS)
     for variant in VARIANTS:
-        assert f"{variant}.cvnets_in1k" in PRESETS
+        for tag in ("cvnets_in1k", "cvnets_voc", "hf_voc", "cvnets_coco"):
+            assert f"{variant}.{tag}" in PRESETS
+
+
+@pytest.mark.parametrize(
+    "task, num_classes, model_class, names, side",
+    [
+        ("segmentation", 21, MobileViTImageSegmenter, ("background", "tvmonitor"), 512),
+        ("detection", 80, MobileViTObjectDetector, ("person", "toothbrush"), 320),
+    ],
+)
+def test_dense_presets(server, tmp_path, monkeypatch, task, num_classes, model_class, names, side):
+    tensors = random_checkpoint("mobilevit_xxs", num_classes, task=task)
+    server.content = torch_file.write(tmp_path / "dense.pt", tensors).read_bytes()
+    publish(monkeypatch, num_classes=num_classes, task=task)
+    model = model_class.from_preset(NAME)
+    assert type(model) is model_class
+    assert (model.class_names[0], model.class_names[-1]) == names
+    assert len(model.class_names) == num_classes
+    assert model.preprocessing == Preprocessing(crop_size=side, resize="stretch")
+    assert model_class.from_preset(NAME, class_names=("a", "b")).num_classes == 2
+    with pytest.raises(ValueError, match=f"test_in1k, which holds a {model_class.__name__}"):
+        MobileViTImageClassifier.from_preset(NAME)
+    assert server.requests == 1
 
 
 def test_a_preset_is_downloaded_once(server, tmp_path, capsys):

@@ -79,6 +79,18 @@ test("the two files beside an export of 0.1.0", () => {
   assert.throws(() => fromReport({ ...report, num_classes: 3 }, names), /each of the 3 classes/);
 });
 
+test("a stretch, and a crop of two sides", () => {
+  const preprocessing = { short_side: 64, crop_size: [64, 96], interpolation: "bilinear", resize: "stretch" };
+  const found = { ...DESCRIPTION, task: "segmentation", size: [64, 96], preprocessing };
+  assert.deepEqual(checked(found), found);
+  const refused = (changes: object) =>
+    checked({ ...found, preprocessing: { ...preprocessing, ...changes } });
+  assert.throws(() => refused({ resize: "letterbox" }), /Received: letterbox/);
+  assert.throws(() => refused({ crop_size: [64] }), /lacks/);
+  assert.throws(() => refused({ crop_size: [64, 0] }), /lacks/);
+  assert.throws(() => refused({ crop_size: undefined }), /lacks/);
+});
+
 test("refusals", () => {
   assert.throws(() => checked({ ...DESCRIPTION, schema: 2 }), /newer version/);
   assert.throws(() => checked({ ...DESCRIPTION, size: [64] }), /lacks/);

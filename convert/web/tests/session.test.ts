@@ -48,7 +48,10 @@ function page({ models = ["m"] } = {}) {
       changed: (state) => states.push(state),
       showPicture: (picture) => log.push(`show ${(picture.image as unknown as Frame).name}`),
       begin: (chosen) => log.push(`begin ${chosen.join(",")}`),
-      answer: (model, answer) => log.push(`${model}: ${answer}`),
+      answer(model, answer, image) {
+        assert.equal((image as unknown as Frame).closed, false, "it may be drawn");
+        log.push(`${model}: ${answer}`);
+      },
       failed: (model, error) => log.push(`${model} failed: ${(error as Error).message}`),
       done: (answers) => log.push(`done ${answers.length}`),
       loading: () => undefined,
@@ -78,7 +81,7 @@ function page({ models = ["m"] } = {}) {
       pictures.push(image);
       return { image: blob, close: () => image.close() } as Picture;
     },
-    classify(model, image, _, last) {
+    ask(model, image, _, last) {
       const source = image as unknown as Frame;
       assert.equal(source.closed, false, "a closed image is never used");
       const answer = new Later<string>();
@@ -189,7 +192,7 @@ test("a double click opens one camera, and closing leaves none on", async () => 
   made.permission[0]!.resolve();
   await settle();
   assert.equal(made.lit(), 1);
-  made.session.close();
+  void made.session.close();
   assert.equal(made.lit(), 0);
   assert.deepEqual(made.session.state, { name: "empty" });
 });
@@ -198,7 +201,7 @@ test("a camera that opens after Close is turned off", async () => {
   const made = page();
   made.fake.automatic = false;
   void made.session.open("live");
-  made.session.close();
+  void made.session.close();
   void made.session.open("camera");
   made.permission[0]!.resolve();
   made.permission[1]!.resolve();
@@ -234,7 +237,7 @@ test("rapid switches between camera and live leave one loop", async () => {
   }
   const open = made.frames.filter(({ closed }) => !closed).length;
   assert.equal(open, 1, "one loop holds one frame");
-  made.session.close();
+  void made.session.close();
   for (const { answer } of made.asked) answer.resolve("cat");
   await settle();
   assert.ok(made.frames.every(({ closed }) => closed));
@@ -288,6 +291,26 @@ test("a hidden page has no camera on, and gets it back", async () => {
   await settle();
   assert.equal(made.lit(), 1);
   assert.deepEqual(made.session.state, { name: "live" });
+});
+
+test("after live video the image stands beside its own answer", async () => {
+  const made = page();
+  made.choose("a");
+  await settle();
+  made.asked[0]!.answer.resolve("cat");
+  await settle();
+  void made.session.open("live");
+  await settle();
+  made.asked[1]!.answer.resolve("dog");
+  await settle();
+  void made.session.close();
+  assert.equal(made.log.at(-1), "begin m", "nothing of the video is left");
+  made.asked[2]!.answer.resolve("late");
+  await settle();
+  made.asked[3]!.answer.resolve("cat");
+  await settle();
+  assert.deepEqual(made.log.slice(-3), ["begin m", "m: cat", "done 1"]);
+  assert.deepEqual(made.session.state, { name: "image", predicting: false });
 });
 
 test("the camera that is refused leaves the image", async () => {

@@ -156,6 +156,13 @@ def test_bad_masks_are_skipped_and_named(folder):
         train_on(source, strict=True)
 
 
+def test_where_no_mask_can_be_used_the_first_one_says_why(folder):
+    for path in (folder / "masks").iterdir():
+        path.write_bytes(encode(smooth_image(0, 24, 36), "PNG"))
+    with pytest.raises(ValueError, match=r"the first is .*jpg \(its mask is RGB, colours in place"):
+        train_on(open_source(f"masks:{folder}"))
+
+
 def test_what_is_wrong_with_the_image_is_said_of_it(folder, monkeypatch):
     into_splits(folder, ("train", "val"))
     image = folder / "images" / "train" / "1.jpg"

@@ -8,7 +8,7 @@ const MAX_MEGAPIXELS = 64;
 /** A message for the person at the page. */
 export class UserError extends Error {}
 
-/** An image file: what is classified, and a small copy to show. */
+/** An image file: what the models see, and a small copy to show. */
 export interface ChosenImage {
   image: Blob;
   preview: ImageBitmap;

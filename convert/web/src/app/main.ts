@@ -1,17 +1,18 @@
 /** The application: wires the page's elements to the session and to the worker. */
-import { RUNTIMES, type RuntimeName } from "../infer";
+import { RUNTIMES, type RuntimeName, type Size } from "../infer";
+import { Board } from "./board";
 import { Camera } from "./camera";
 import { byId, make } from "./dom";
 import { Engine, EngineError } from "./engine";
 import { type ChosenImage, fileFrom, isModel, readImage, UserError } from "./image_input";
 import { keepForOffline, registerServiceWorker } from "./offline";
-import type { Classification, ModelSpec, Progress } from "./protocol";
-import { failureText, modelCard, resultCard, resultText, showPrediction, statusOf } from "./results";
+import type { Answer, ModelSpec, Progress } from "./protocol";
+import { failureText, modelCard, statusOf } from "./results";
 import { type Mode, type Picture, Session, type State } from "./session";
-import { modelOfFile, readSite, type Site, type SiteModel } from "./site";
+import { copyText, sharePicture } from "./share";
+import { linkedModels, linkTo, modelOfFile, readSite, type Site, type SiteModel } from "./site";
+import { Overlay } from "./stage/overlay";
 import { text } from "./text";
-
-const TOP = 5;
 
 const stage = byId("stage");
 const preview = byId<HTMLCanvasElement>("preview");
@@ -21,9 +22,15 @@ const results = byId("results");
 
 const engine = new Engine(showProgress);
 const camera = new Camera(byId<HTMLVideoElement>("video"));
+const overlay = new Overlay(stage, byId<HTMLCanvasElement>("mask"), byId<HTMLCanvasElement>("boxes"));
+const board = new Board({
+  results,
+  headline: byId("answer"),
+  announcement: byId("announcement"),
+  control: byId("control"),
+  overlay,
+});
 let site: Site = { models: [], samples: [] };
-let cards = new Map<SiteModel, HTMLElement>();
-let latest: readonly (readonly [SiteModel, Classification])[] = [];
 
 function say(id: "message" | "error", sentence: string): void {
   const line = byId(id);
@@ -63,6 +70,7 @@ function showState(state: State): void {
   const hasCamera = mode === "camera" || mode === "live";
   stage.dataset.state = hasCamera ? "camera" : state.name;
   stage.toggleAttribute("data-mirror", isOn && camera.mirrored);
+  // On live video it comes with the first answer that is drawn into a frame.
   preview.hidden = state.name !== "image";
   byId("video").hidden = !isOn;
   byId("hint").hidden = state.name !== "empty";
@@ -75,24 +83,43 @@ function showState(state: State): void {
   const again = byId<HTMLButtonElement>("predict");
   again.hidden = state.name !== "image";
   again.disabled = state.name !== "image" || state.predicting || selectedModels().length === 0;
-  byId("copy").hidden = state.name !== "image" || latest.length === 0;
+  byId("copy").hidden = state.name !== "image" || !board.isDone;
+  byId("save").hidden = state.name !== "image" || !board.isDone || !board.isDrawn;
   results.setAttribute("aria-busy", String(state.name === "image" && state.predicting));
 }
 
+/** Longer side of what is shown, in pixels. */
+const SHOWN_SIDE = 1024;
+
 function showPicture(picture: Picture): void {
   const shown = (picture as Partial<ChosenImage>).preview ?? (picture.image as ImageBitmap);
-  const scale = Math.min(1, 1024 / Math.max(shown.width, shown.height));
-  preview.width = Math.max(1, Math.round(shown.width * scale));
-  preview.height = Math.max(1, Math.round(shown.height * scale));
+  const scale = Math.min(1, SHOWN_SIDE / Math.max(shown.width, shown.height));
+  drawPreview(shown, Math.max(1, Math.round(shown.width * scale)), Math.max(1, Math.round(shown.height * scale)));
   // An icon or a scanned digit is clearer with its pixels visible.
-  preview.style.imageRendering = Math.max(shown.width, shown.height) < 64 ? "pixelated" : "auto";
-  preview.getContext("2d")?.drawImage(shown, 0, 0, preview.width, preview.height);
+  stage.toggleAttribute("data-pixels", Math.max(shown.width, shown.height) < 64);
   if ((picture as Partial<ChosenImage>).animated) say("message", text.animated);
 }
 
-function showAnswer(sentence: string): void {
-  byId("answer").textContent = sentence;
-  byId("answer").hidden = sentence === "";
+function drawPreview(image: ImageBitmap, width: number, height: number): void {
+  if (preview.width !== width || preview.height !== height) {
+    [preview.width, preview.height] = [width, height];
+  }
+  const context = preview.getContext("2d");
+  context?.clearRect(0, 0, width, height);
+  context?.drawImage(image, 0, 0, width, height);
+}
+
+/** Shows the frame that an answer was found in: the video itself has gone on meanwhile. */
+function showFrame(frame: ImageBitmap): void {
+  stage.removeAttribute("data-pixels");
+  drawPreview(frame, frame.width, frame.height);
+  preview.hidden = false;
+}
+
+/** Height and width at which an image is shown: a live frame is shown as it is. */
+function shownSize(image: Blob | ImageBitmap): Size {
+  if (session.state.name === "live" && !(image instanceof Blob)) return [image.height, image.width];
+  return [preview.height, preview.width];
 }
 
 function showStatus(model: SiteModel, line: Node): void {
@@ -128,40 +155,24 @@ async function deselect(model: SiteModel): Promise<void> {
   await configure();
 }
 
-const session: Session<SiteModel, Classification> = new Session<SiteModel, Classification>({
+const session: Session<SiteModel, Answer> = new Session<SiteModel, Answer>({
   view: {
     changed: showState,
     showPicture,
-    begin(models) {
-      latest = [];
-      cards = new Map(models.map((model) => [model, resultCard(model.title)]));
-      const placeholder = make("p", { class: "placeholder" }, text.noResults);
-      results.replaceChildren(...(cards.size > 0 ? cards.values() : [placeholder]));
-      showAnswer("");
-      byId("announcement").textContent = "";
-    },
-    answer(model, answer) {
-      const card = cards.get(model);
-      if (card) showPrediction(card, answer);
+    begin: (models) => board.begin(models),
+    answer(model, answer, image) {
+      const isLive = session.state.name === "live";
+      if (isLive && board.draws(model, answer)) showFrame(image as ImageBitmap);
+      board.answer(model, answer, isLive);
       showStatus(model, statusOf(model.title, answer.state));
-      const [first] = answer.predictions;
-      // The first model's answer stands on the image; the others' beside it.
-      if (first && model === cards.keys().next().value) {
-        showAnswer(text.answer(first.label, text.percent(first.probability)));
-      }
     },
     failed(model, error) {
-      cards.get(model)?.remove();
-      cards.delete(model);
+      board.failed(model);
       showStatus(model, make("p", {}, text.notLoaded(model.title)));
       complain(error);
     },
     done(answers) {
-      latest = answers;
-      const summaries = answers.map(([{ title }, { predictions: [first] }]) =>
-        first ? text.predicted(title, first.label, text.percent(first.probability)) : "",
-      );
-      byId("announcement").textContent = summaries.join("; ");
+      board.announce();
       if (answers.length > 0) void keepForOffline(engine);
     },
     loading(model) {
@@ -175,8 +186,8 @@ const session: Session<SiteModel, Classification> = new Session<SiteModel, Class
   camera,
   models: selectedModels,
   read: readImage,
-  classify: (model, image, key, last) =>
-    engine.request("classify", { spec: specOf(model), image, key, last, count: TOP }),
+  ask: (model, image, key, last) =>
+    engine.request("predict", { spec: specOf(model), image, shown: shownSize(image), key, last }),
   async prepare(model) {
     const { description, ...state } = await engine.request("prepare", { spec: specOf(model) });
     if (model.file) showFile(model, description);
@@ -223,6 +234,8 @@ function showFile(model: SiteModel, description: Parameters<typeof modelOfFile>[
 
 async function configure(): Promise<void> {
   byId("status").replaceChildren();
+  // The address becomes a link that opens these models.
+  history.replaceState(null, "", linkTo(location.href, site.models, selectedModels()));
   await session.configure();
 }
 
@@ -273,29 +286,17 @@ function showRuntimes(): void {
 }
 
 async function copyResult(): Promise<void> {
-  const lines = latest.map(([{ title }, { predictions }]) => resultText(title, predictions));
-  await copyText(lines.join("\n"));
+  await copyText(board.words());
   say("message", text.copied);
 }
 
-/** Also on plain http, where there is no clipboard object. */
-async function copyText(words: string): Promise<void> {
-  try {
-    await navigator.clipboard.writeText(words);
-  } catch {
-    const box = make("textarea", { class: "visually-hidden", readonly: "" });
-    box.value = words;
-    document.body.append(box);
-    box.select();
-    document.execCommand("copy");
-    box.remove();
-  }
+async function savePicture(): Promise<void> {
+  await sharePicture(await overlay.picture(preview), text.pictureName);
 }
 
 /** A press of a camera button: opens it in this mode, or closes it. */
 function toggle(mode: Mode): void {
-  if (session.state.name === mode) session.close();
-  else act(() => session.open(mode));
+  act(() => (session.state.name === mode ? session.close() : session.open(mode)));
 }
 
 function listen(): void {
@@ -307,6 +308,7 @@ function listen(): void {
   });
   byId("predict").addEventListener("click", () => act(() => session.predict()));
   byId("copy").addEventListener("click", () => act(copyResult));
+  byId("save").addEventListener("click", () => act(savePicture));
   byId("camera").addEventListener("click", () => toggle("camera"));
   byId("live").addEventListener("click", () => toggle("live"));
   byId("capture").addEventListener("click", () => act(() => session.capture()));
@@ -361,7 +363,7 @@ async function start(): Promise<void> {
     complain(error);
     return;
   }
-  showModels(new Set(site.models.slice(0, 1).map(({ id }) => id)));
+  showModels(new Set(linkedModels(location.href, site.models).map(({ id }) => id)));
   showSamples();
   await configure();
 }

@@ -1,5 +1,16 @@
 /** The messages between the page and its worker. */
-import type { Description, ErrorCode, Prediction, Rejection, RuntimeName, Source, Timings } from "../infer";
+import type {
+  Description,
+  Detection,
+  ErrorCode,
+  Prediction,
+  Rejection,
+  RuntimeName,
+  Segmentation,
+  Size,
+  Source,
+  Timings,
+} from "../infer";
 
 /** A model and the way it is wanted; the worker loads it when it first needs it. */
 export interface ModelSpec {
@@ -26,24 +37,35 @@ export interface Prepared extends ModelState {
   description: Description;
 }
 
-export interface Classification {
-  state: ModelState;
-  predictions: Prediction[];
+/** What a model of each task says of an image. */
+export interface Answers {
+  /** The most probable classes. */
+  classification: Prediction[];
+  detection: Detection;
+  segmentation: Segmentation;
 }
+
+export type TaskName = keyof Answers;
+
+/** What a model says of an image, and how it runs; `task` tells what kind it is of. */
+export type Answer<Task extends TaskName = TaskName> = {
+  [Name in Task]: { task: Name; found: Answers[Name]; state: ModelState };
+}[Task];
 
 export interface Requests {
   prepare: { argument: { spec: ModelSpec }; result: Prepared };
-  classify: {
+  predict: {
     argument: {
       spec: ModelSpec;
       image: Blob | ImageBitmap;
+      /** Height and width at which the image is shown: those of a mask. */
+      shown: Size;
       /** The image's number: it is decoded once for all the models that see it. */
       key: number;
       /** Whether no further model needs it. */
       last: boolean;
-      count: number;
     };
-    result: Classification;
+    result: Answer;
   };
   /** Frees every model but those with these names. */
   retain: { argument: { ids: string[] }; result: null };

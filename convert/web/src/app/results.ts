@@ -1,7 +1,7 @@
-/** Draws predictions, what runs, and the models' cards. */
-import type { Prediction, RuntimeName } from "../infer";
+/** Draws the frames of answers, what runs, and the models' cards. */
+import type { RuntimeName } from "../infer";
 import { definitions, make } from "./dom";
-import type { Classification, Failure, ModelState } from "./protocol";
+import type { Failure, ModelState } from "./protocol";
 import type { Summary } from "./site";
 import { text } from "./text";
 
@@ -39,44 +39,29 @@ export function runtimeText(runtime: RuntimeName, threads: number): string {
   return threads > 0 ? `${name}, ${text.threads(threads)}` : name;
 }
 
-/** One model's predictions: name, bars, times. */
+/** One model's answer: its name; what it says comes with `fillCard`. */
 export function resultCard(name: string): HTMLElement {
   const card = make("article", { class: "result" }, make("h3", {}, name));
   card.append(make("p", { class: "runs-on" }, text.predicting));
   return card;
 }
 
-/** Puts a prediction into a card made by `resultCard`. */
-export function showPrediction(card: HTMLElement, { predictions, state }: Classification): void {
-  const list = make("ol", { class: "classes" });
-  for (const { label, probability } of predictions) {
-    const share = text.percent(probability);
-    const fill = make("div", { class: "fill" });
-    fill.style.width = `${(100 * probability).toFixed(2)}%`;
-    list.append(
-      make(
-        "li",
-        { class: "class", "data-probability": String(probability) },
-        make("span", { class: "name" }, label),
-        make("span", { class: "share" }, share),
-        make("div", { class: "track", "aria-hidden": "true" }, fill),
-      ),
-    );
-  }
+/** Says in a card made by `resultCard` what runs and how long it took; returns the answer's place. */
+export function fillCard(card: HTMLElement, state: ModelState): HTMLElement {
   const { inference, firstRun, load } = state.timings;
   const times = definitions("times", [
     [text.inferenceTime, text.milliseconds(inference)],
     [text.firstRunTime, text.milliseconds(firstRun)],
     [text.loadTime, text.milliseconds(load)],
   ]);
-  const runs = text.runsOn(runtimeText(state.runtime, state.threads));
-  card.replaceChildren(card.firstElementChild!, list, times, make("p", { class: "runs-on" }, runs));
-}
-
-/** A prediction as a line of text. */
-export function resultText(title: string, predictions: readonly Prediction[]): string {
-  const classes = predictions.map(({ label, probability }) => `${label} ${text.percent(probability)}`);
-  return `${title}: ${classes.join(", ")}`;
+  const runs = make("p", { class: "runs-on" }, text.runsOn(runtimeText(state.runtime, state.threads)));
+  const held = card.querySelector<HTMLElement>(".body");
+  const body = held ?? make("div", { class: "body" });
+  if (!held) card.replaceChildren(card.firstElementChild!, body);
+  // The body stays where it is: a button in it may be pressed or have the focus.
+  while (body.nextSibling) body.nextSibling.remove();
+  body.after(times, runs);
+  return body;
 }
 
 /** What runs and why the others do not. */
@@ -92,28 +77,35 @@ export function statusOf(name: string, state: ModelState): HTMLElement {
   return box;
 }
 
+/** Figures on validation images: "top-1 91.0 %, top-5 99.0 %, 150 images". */
+function accuracyText({ images, ...figures }: NonNullable<Summary["accuracy"]>): string {
+  const known = Object.entries(text.figures).flatMap(([name, words]) =>
+    name in figures ? [`${words} ${text.percent(figures[name]!)}`] : [],
+  );
+  return text.measured(known.join(", "), images);
+}
+
+/** How far the file's answers lie from Keras's; files of 0.1.0 have no sentence of their own. */
+function parityText({ summary, images, ...figures }: NonNullable<Summary["parity"]>): string {
+  if (summary) return summary;
+  const difference = Number(figures.max_abs_difference).toExponential(1);
+  return text.parity(text.percent(Number(figures.top1_agreement)), difference, images);
+}
+
 /** The facts that the exporter wrote into a model's report. */
 export function modelCard(name: string, report: Summary): HTMLElement {
   const { accuracy, parity, parameters, bytes, size } = report;
   const rows: [string, string][] = [
+    [text.cardTask, text.tasks[report.task] ?? report.task],
     [text.cardVariant, report.variant],
     ...(report.num_classes === undefined
       ? []
       : [[text.cardClasses, text.count(report.num_classes)] as [string, string]]),
     [text.cardSize, text.pixels(size[0], size[1])],
     [text.cardPrecision, report.precision],
-    [
-      text.cardAccuracy,
-      accuracy
-        ? text.accuracy(text.percent(accuracy.top1), text.percent(accuracy.top5), accuracy.images)
-        : text.unknown,
-    ],
+    [text.cardAccuracy, accuracy ? accuracyText(accuracy) : text.unknown],
   ];
-  if (parity) {
-    const difference = parity.max_abs_difference.toExponential(1);
-    const agreement = text.percent(parity.top1_agreement);
-    rows.push([text.cardParity, text.parity(agreement, difference, parity.images)]);
-  }
+  if (parity) rows.push([text.cardParity, parityText(parity)]);
   if (parameters) rows.push([text.cardParameters, text.count(parameters)]);
   if (bytes) rows.push([text.cardFileSize, text.bytes(bytes)]);
   const facts = make("dl", { class: "facts" });

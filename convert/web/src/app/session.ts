@@ -21,7 +21,7 @@ export type State =
 
 /** A chosen or captured image. */
 export interface Picture {
-  /** What is classified. */
+  /** What the models see. */
   readonly image: Blob | ImageBitmap;
   /** Frees what it holds. */
   close(): void;
@@ -34,7 +34,8 @@ export interface View<Model, Answer> {
   showPicture(picture: Picture): void;
   /** A run with these models begins; what an earlier one showed goes. */
   begin(models: readonly Model[]): void;
-  answer(model: Model, answer: Answer): void;
+  /** `image` is what it was found in, for as long as this call lasts. */
+  answer(model: Model, answer: Answer, image: Blob | ImageBitmap): void;
   /** A model has failed; the others go on. */
   failed(model: Model, error: unknown): void;
   /** An image's run has ended with these answers. */
@@ -56,7 +57,7 @@ export interface Ports<Model, Answer> {
   models(): readonly Model[];
   read(blob: Blob): Promise<Picture>;
   /** `key` names the image, `last` says that no further model needs it. */
-  classify(model: Model, image: Blob | ImageBitmap, key: number, last: boolean): Promise<Answer>;
+  ask(model: Model, image: Blob | ImageBitmap, key: number, last: boolean): Promise<Answer>;
   prepare(model: Model): Promise<void>;
   /** Frees every model but these. */
   retain(models: readonly Model[]): Promise<void>;
@@ -142,7 +143,7 @@ export class Session<Model, Answer> {
     } catch (error) {
       if (turn !== this.turn) return;
       this.ports.view.complain(error);
-      this.close();
+      this.leave();
     }
   }
 
@@ -152,11 +153,10 @@ export class Session<Model, Answer> {
     await this.open(mode, this.facing === "environment" ? "user" : "environment");
   }
 
-  /** Turns the camera off and returns to the image. */
-  close(): void {
-    this.choice++;
-    this.turnOff();
-    this.enter(this.picture ? { name: "image", predicting: false } : { name: "empty" });
+  /** Turns the camera off and returns to the image, which is predicted anew. */
+  async close(): Promise<void> {
+    const wasSeen = this.leave();
+    if (wasSeen) await this.predict();
   }
 
   /** Takes the camera's picture and predicts. */
@@ -221,6 +221,17 @@ export class Session<Model, Answer> {
     old?.close();
   }
 
+  /** Returns to the image; whether answers of another picture were shown, which go. */
+  private leave(): boolean {
+    const { name } = this.current;
+    const wasSeen = name === "camera" || name === "live" || name === "paused";
+    this.choice++;
+    this.turnOff();
+    if (wasSeen) this.ports.view.begin([]);
+    this.enter(this.picture ? { name: "image", predicting: false } : { name: "empty" });
+    return wasSeen;
+  }
+
   private turnOff(): void {
     const { camera } = this;
     if (!camera) return;
@@ -231,7 +242,7 @@ export class Session<Model, Answer> {
 
   private ended(): void {
     if (!this.camera) return;
-    this.close();
+    void this.close();
     this.ports.view.complain(this.ports.cameraEnded());
   }
 
@@ -250,10 +261,10 @@ export class Session<Model, Answer> {
         if (!answers) return;
         // A model that has failed has said so; it is not asked again for each frame.
         models = answers.map(([model]) => model);
-        if (models.length === 0) return this.close();
+        if (models.length === 0) return void this.leave();
       } catch (error) {
         if (turn !== this.turn) return;
-        this.close();
+        this.leave();
         return view.complain(error);
       }
       const now = this.ports.now();
@@ -276,9 +287,9 @@ export class Session<Model, Answer> {
     for (const [index, model] of models.entries()) {
       const last = index === models.length - 1;
       try {
-        const answer = await this.alone(turn, () => this.ports.classify(model, image, key, last));
+        const answer = await this.alone(turn, () => this.ports.ask(model, image, key, last));
         if (turn !== this.turn || answer === undefined) return null;
-        view.answer(model, answer);
+        view.answer(model, answer, image);
         answers.push([model, answer]);
       } catch (error) {
         if (turn !== this.turn) return null;

@@ -5,7 +5,7 @@ import { text } from "./text";
 /** The part of a description that is shown before the model is loaded. */
 export type Summary = Pick<
   Description,
-  "variant" | "size" | "precision" | "parameters" | "parity" | "accuracy"
+  "task" | "variant" | "size" | "precision" | "parameters" | "parity" | "accuracy"
 > & { num_classes: number; bytes?: number };
 
 export interface SiteModel {
@@ -38,11 +38,16 @@ function variantTitle(variant: string): string {
   return size ? `${text.family} ${size.toUpperCase()}` : variant;
 }
 
+/** What models recognise where nothing else is said. */
+const USUAL_TASK = "classification";
+
 /** "MobileViT XXS, half precision" and "256 × 256 pixels, 2.6 MB". */
 function described(report: Summary | undefined, name: string): { title: string; detail: string } {
   if (!report) return { title: name, detail: "" };
   const precision = text.precisions[report.precision] ?? report.precision;
   const facts = [text.pixels(report.size[0], report.size[1])];
+  const task = text.tasks[report.task];
+  if (task && report.task !== USUAL_TASK) facts.unshift(task);
   if (report.bytes) facts.push(text.bytes(report.bytes));
   return { title: `${variantTitle(report.variant)}, ${precision}`, detail: facts.join(", ") };
 }
@@ -75,6 +80,38 @@ export async function readSite(base: string): Promise<Site> {
     ),
     samples: site.samples.map((url) => new URL(url, base).href),
   };
+}
+
+const LINKED = "model";
+
+/** A name without the hash at its end, which another export changes. */
+function plain(id: string): string {
+  return id.replace(/-[0-9a-f]{10}$/, "");
+}
+
+/** The models that an address asks for, `?model=NAME` for each; else the first one. */
+export function linkedModels(address: string, models: readonly SiteModel[]): SiteModel[] {
+  const wanted = new URL(address).searchParams.getAll(LINKED);
+  const found = models.filter(({ id }) => wanted.includes(id));
+  if (found.length > 0) return found;
+  // An older link, to the same model of an earlier export.
+  const similar = models.filter(({ id }) => wanted.map(plain).includes(plain(id)));
+  return similar.length > 0 ? similar : models.slice(0, 1);
+}
+
+/** The address that opens these models; of what a person gave the page there is none. */
+export function linkTo(
+  address: string,
+  models: readonly SiteModel[],
+  selected: readonly SiteModel[],
+): string {
+  const url = new URL(address);
+  url.searchParams.delete(LINKED);
+  const isUsual = selected.length === 1 && selected[0] === models[0];
+  for (const { id, file } of isUsual ? [] : selected) {
+    if (!file) url.searchParams.append(LINKED, id);
+  }
+  return url.href;
 }
 
 let given = 0;

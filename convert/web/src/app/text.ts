@@ -22,6 +22,8 @@ export const text = {
   predict: "Predict again",
   copyResult: "Copy",
   copied: "Copied.",
+  savePicture: "Save picture",
+  pictureName: "result.png",
   samples: "Samples",
   videoLabel: "Camera picture",
 
@@ -39,7 +41,14 @@ export const text = {
   loaded: (received: string, total: string) => (total ? `${received} of ${total}` : received),
   cancel: "Cancel",
   predicting: "Predicting…",
-  predicted: (model: string, label: string, share: string) => `${model}: ${label}, ${share}`,
+  predicted: (model: string, answer: string) => `${model}: ${answer}`,
+  opacity: "Colours",
+  scoreAtLeast: "Score from",
+  nothingFound: (percent: number) => `Nothing with a score of ${percent} % or more.`,
+  objects: (label: string, count: number) => `${count} × ${label}`,
+  objectCount: (count: number, best: string) => (count === 1 ? best : `${count} ×, up to ${best}`),
+  object: (label: string, share: string, [left, top, right, bottom]: readonly number[]) =>
+    `${label} ${share} from (${left}, ${top}) to (${right}, ${bottom})`,
   answer: (label: string, share: string) => `${label}  ${share}`,
   precisions: {
     float32: "full precision",
@@ -47,13 +56,21 @@ export const text = {
     int8: "8-bit integers",
   } as Readonly<Record<string, string>>,
   family: "MobileViT",
+  tasks: {
+    classification: "what a photo shows",
+    segmentation: "areas of a photo",
+    detection: "objects in a photo",
+  } as Readonly<Record<string, string>>,
   sample: (number: number) => `Sample ${number}`,
   milliseconds: (value: number) => `${value < 10 ? value.toFixed(1) : value.toFixed(0)} ms`,
   inferenceTime: "Inference",
   firstRunTime: "First run",
   loadTime: "Loading",
   framesPerSecond: (value: number) => `${value.toFixed(1)} frames/s`,
+  wholePercent: (value: number) => `${value.toFixed(0)} %`,
   percent: (value: number) => `${(100 * value).toFixed(1)} %`,
+  /** Of what is there at all. */
+  share: (value: number) => (value < 0.001 ? "< 0.1 %" : `${(100 * value).toFixed(1)} %`),
   threads: (count: number) => (count === 1 ? "1 thread" : `${count} threads`),
   runsOn: (runtime: string) => `Runs on ${runtime}`,
   notUsed: "Not used",
@@ -67,6 +84,7 @@ export const text = {
   },
 
   modelCard: "Model card",
+  cardTask: "Recognises",
   cardVariant: "Variant",
   cardClasses: "Classes",
   cardSize: "Image size",
@@ -75,8 +93,16 @@ export const text = {
   cardFileSize: "File size",
   cardAccuracy: "Measured accuracy",
   cardParity: "Agreement with Keras",
-  accuracy: (top1: string, top5: string, images: number) =>
-    `top-1 ${top1}, top-5 ${top5} on ${images} images`,
+  /** Figures of evaluations by their names in descriptions, in the order in which they are said. */
+  figures: {
+    top1: "top-1",
+    top5: "top-5",
+    mean_iou: "mean IoU",
+    pixel_accuracy: "pixels right",
+    map: "mAP",
+    map50: "mAP at IoU 50 %",
+  } as Readonly<Record<string, string>>,
+  measured: (figures: string, images: number) => `${figures}, on ${images} images`,
   parity: (agreement: string, difference: string, images: number) =>
     `top-1 ${agreement}, probabilities within ${difference}, on ${images} images`,
   unknown: "not measured",
@@ -92,7 +118,7 @@ export const text = {
     not_described: (file: string) =>
       `The file ${file} does not say what it recognises. Export it again with this version.`,
     not_a_model: (file: string) => `The file ${file} is not a model that this page can read.`,
-    wrong_task: (reason: string) => `This model does not classify images: ${reason}`,
+    wrong_task: (reason: string) => `This page cannot use this model: ${reason}`,
     no_runtime: (reasons: string) => `No runtime can run this model here: ${reasons}.`,
     runtime_failed: (reason: string) =>
       `The computation stopped: ${reason}. Press "Predict again".`,

@@ -1,15 +1,17 @@
 /** The worker: holds the models, one request after the other, so that the page never waits. */
 import {
+  type AnyModel,
   InferError,
   load,
-  type Model,
   type Pixels,
   pixelsOf,
   type Rejection,
   RUNTIMES,
+  type Size,
   unsuitable,
 } from "../infer";
 import {
+  type Answer,
   type ModelSpec,
   type ModelState,
   PROGRESS,
@@ -23,15 +25,25 @@ import {
 declare const self: DedicatedWorkerGlobalScope;
 declare const __RUNTIMES__: string;
 
-const models = new Map<string, { key: string; model: Promise<Model>; abort: AbortController }>();
+interface Held {
+  key: string;
+  model: Promise<AnyModel>;
+  abort: AbortController;
+}
+
+const models = new Map<string, Held>();
+/** Classes that are named of an image. */
+const TOP = 5;
 const PROGRESS_INTERVAL_MS = 100;
+/** What the page may still filter: the paper's own threshold. */
+const LEAST_SCORE = 0.05;
 /** Addresses read while a model was loaded that then ran. */
 const proven = new Set<string>();
 /** The latest image, for the models that see it too. */
 let decoded: { key: number; pixels: Pixels } | undefined;
 let queue: Promise<void> = Promise.resolve();
 
-function modelOf(spec: ModelSpec): Promise<Model> {
+function modelOf(spec: ModelSpec): Promise<AnyModel> {
   const key = `${spec.runtime} ${spec.threads ?? ""}`;
   const held = models.get(spec.id);
   if (held?.key === key) return held.model;
@@ -84,9 +96,32 @@ function siteUrl(): string {
   return new URL("..", import.meta.url).href;
 }
 
-function stateOf(model: Model): ModelState {
+function stateOf(model: AnyModel): ModelState {
   const { runtime, threads, rejected, timings, memory } = model;
   return { runtime, threads, rejected, timings, memory };
+}
+
+async function answerOf(model: AnyModel, pixels: Pixels, shown: Size): Promise<Answer> {
+  switch (model.task) {
+    case "classification": {
+      const found = await model.classify(pixels, TOP);
+      return { task: model.task, found, state: stateOf(model) };
+    }
+    case "detection": {
+      const found = await model.detect(pixels, LEAST_SCORE);
+      return { task: model.task, found, state: stateOf(model) };
+    }
+    case "segmentation": {
+      const found = await model.segment(pixels, shown);
+      return { task: model.task, found, state: stateOf(model) };
+    }
+  }
+}
+
+/** What is handed over instead of being copied. */
+function transfers(result: unknown): Transferable[] {
+  const answer = result as Answer | null;
+  return answer?.task === "segmentation" ? [answer.found.mask.buffer] : [];
 }
 
 const handlers: {
@@ -96,15 +131,14 @@ const handlers: {
     const model = await modelOf(spec);
     return { ...stateOf(model), description: model.description };
   },
-  async classify({ spec, image, key, last, count }) {
+  async predict({ spec, image, shown, key, last }) {
     try {
       const model = await modelOf(spec);
       if (decoded?.key !== key) {
         decoded = undefined;
         decoded = { key, pixels: await pixelsOf(image) };
       }
-      const predictions = await model.classify(decoded.pixels, count);
-      return { predictions, state: stateOf(model) };
+      return await answerOf(model, decoded.pixels, shown);
     } finally {
       if (last) decoded = undefined;
       if (!(image instanceof Blob)) image.close();
@@ -152,7 +186,10 @@ self.addEventListener("message", ({ data }: MessageEvent<Request>) => {
     const { ids } = data.argument as Requests["retain"]["argument"];
     for (const [id, { abort }] of models) if (!ids.includes(id)) abort.abort();
   }
-  const next = queue.then(async () => self.postMessage(await answer(data)));
+  const next = queue.then(async () => {
+    const response = await answer(data);
+    self.postMessage(response, transfers(response.result));
+  });
   // An answer that cannot be sent ends this worker on the page's side, which starts another.
   queue = next.catch(reportError);
 });

@@ -1,22 +1,24 @@
 /** What a model's file says of itself: the exporter writes it into the file. */
 import { InferError } from "./errors";
-import type { Preprocessing } from "./geometry";
+import { type Preprocessing, sidesOf, type Size } from "./geometry";
 
 /** A description; unknown fields are kept. */
 export interface Description {
   schema: number;
-  /** What is asked of an image: "classification". */
+  /** What is asked of an image: "classification", "segmentation" or "detection". */
   task: string;
   variant: string;
   precision: string;
   /** Height and width of the input. */
-  size: [number, number];
+  size: Size;
   preprocessing: Preprocessing;
   outputs?: { name: string; dtype: string; shape: number[] }[];
   class_names: string[];
   parameters?: number;
-  parity?: { images: number; max_abs_difference: number; top1_agreement: number } | null;
-  accuracy?: { top1: number; top5: number; images: number } | null;
+  /** How far the file's answers lie from Keras's: figures of the task, and in words. */
+  parity?: { images: number; summary?: string; [figure: string]: unknown } | null;
+  /** Figures of the task on validation images. */
+  accuracy?: { images: number; [figure: string]: number } | null;
   [field: string]: unknown;
 }
 
@@ -24,6 +26,7 @@ export interface Description {
 const ENTRY = "mobilevit_keras.json";
 const METADATA = "mobilevit_keras";
 const SCHEMA = 1;
+const RESIZES: readonly (string | undefined)[] = ["crop", "stretch", undefined];
 
 const END_OF_ARCHIVE = 0x06054b50;
 const DIRECTORY_ENTRY = 0x02014b50;
@@ -72,12 +75,20 @@ export function checked(value: unknown): Description {
   if (typeof found.schema === "number" && found.schema > SCHEMA) {
     throw new InferError("wrong_task", "the file was written by a newer version than this page's");
   }
-  const { short_side: shortSide, crop_size: crop } = found.preprocessing ?? {};
-  const numbers = [...(found.size ?? []), shortSide, crop];
-  const areSizes = numbers.length === 4 && numbers.every((n) => Number.isInteger(n) && n! > 0);
+  const { size, preprocessing } = found;
+  const numbers = preprocessing
+    ? [...(size ?? []), preprocessing.short_side, ...[sidesOf(preprocessing)].flat()]
+    : [];
+  const areSizes = numbers.length === 5 && numbers.every((n) => Number.isInteger(n) && n > 0);
   const words = [found.task, found.variant, found.precision];
   if (!areSizes || !words.every((word) => typeof word === "string")) {
     throw new InferError("wrong_task", "the description lacks a size, a task or the preprocessing");
+  }
+  if (!RESIZES.includes(preprocessing!.resize)) {
+    throw new InferError(
+      "wrong_task",
+      `images must be resized by "crop" or "stretch". Received: ${String(preprocessing!.resize)}.`,
+    );
   }
   return found as Description;
 }

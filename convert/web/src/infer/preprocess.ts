@@ -1,11 +1,11 @@
 /**
- * The evaluation pipeline's resize and centre crop, in floating point on the decoded pixels.
+ * The evaluation pipeline's resize with its centre crop, in floating point on the decoded pixels.
  *
  * The browser's own scaling (canvas, `createImageBitmap`) filters differently from one browser to
  * the next, so none of it is used: the samples are those of `tf.image.resize` without antialiasing.
  */
 
-import { cropOffset, type Preprocessing, resizedSize, roundHalfEven, type Size } from "./geometry";
+import { placement, type Preprocessing, roundHalfEven, sidesOf, type Size } from "./geometry";
 
 /** Decoded pixels, four bytes each: what `ImageData` holds. */
 export interface Pixels {
@@ -15,13 +15,26 @@ export interface Pixels {
 }
 
 /** Source indices and weights of each output sample along one axis, `taps` of each a sample. */
-interface AxisSamples {
+export interface AxisSamples {
   taps: number;
   index: Int32Array;
   weight: Float32Array;
 }
 
-function linearSamples(size: number, resized: number, start: number, count: number): AxisSamples {
+/**
+ * Where the samples of an axis lie between those of another length, by half-pixel centres.
+ *
+ * @param size Samples that there are.
+ * @param resized Samples after the resize.
+ * @param start The first of them that is wanted.
+ * @param count How many are wanted.
+ */
+export function linearSamples(
+  size: number,
+  resized: number,
+  start = 0,
+  count: number = resized,
+): AxisSamples {
   const scale = Math.fround(size / resized);
   const index = new Int32Array(2 * count);
   const weight = new Float32Array(2 * count);
@@ -71,24 +84,24 @@ function cubicSamples(size: number, resized: number, start: number, count: numbe
 }
 
 /**
- * Resizes the shorter side, cuts the centre and drops alpha.
+ * Resizes the shorter side and cuts the centre, or stretches all of the image; drops alpha.
  *
  * @param pixels Decoded image of any size.
  * @param preprocessing The model's own, for this size; see `fitted`.
- * @param size Height and width of the cut; the square of `crop_size` by default.
+ * @param size Height and width of the result; those of `crop_size` by default.
  * @returns RGB, 0..255, row by row: `height * width * 3` numbers.
  */
 export function preprocess(
   pixels: Pixels,
   preprocessing: Preprocessing,
-  size: Size = [preprocessing.crop_size, preprocessing.crop_size],
+  size: Size = sidesOf(preprocessing),
 ): Float32Array {
   const [height, width] = size;
   const { data } = pixels;
   const whole: Size = [pixels.height, pixels.width];
-  const resized = resizedSize(whole, preprocessing.short_side, size);
+  const { resized, offset } = placement(whole, preprocessing, size);
   const samples = preprocessing.interpolation === "bicubic" ? cubicSamples : linearSamples;
-  const [top, left] = cropOffset(resized, size);
+  const [top, left] = offset;
   const rows = samples(pixels.height, resized[0], top, height);
   const columns = samples(pixels.width, resized[1], left, width);
   const output = new Float32Array(height * width * 3);

@@ -11,7 +11,7 @@ type Core = typeof import("@tensorflow/tfjs-core");
 export interface ModelJson {
   modelTopology: object;
   weightsManifest: { paths: string[]; weights: WeightSpec[] }[];
-  signature?: object;
+  signature?: { outputs?: Readonly<Record<string, { name: string }>> };
   /** What the exporter wrote beside the graph. */
   userDefinedMetadata?: Record<string, unknown>;
 }
@@ -99,7 +99,11 @@ export async function openTfjs(
     axis === 0 && !(length > 0) ? 1 : length,
   );
   const inputName = model.inputs[0]!.name;
-  const outputNames = model.outputs.map(({ name }) => name);
+  // The signature knows the exporter's names, the graph its own.
+  const signature = Object.entries(json.signature?.outputs ?? {});
+  const outputNames = signature.length > 0
+    ? signature.map(([name, tensor]) => [name, tensor.name] as const)
+    : model.outputs.map(({ name }) => [name, name] as const);
   return {
     runtime: `tfjs-${backend}`,
     threads,
@@ -110,12 +114,12 @@ export async function openTfjs(
       const tensor = tf.tensor(input, inputShape);
       let outputs: Tensor[] = [];
       try {
-        outputs = [model.execute({ [inputName]: tensor }, outputNames)].flat();
+        outputs = [model.execute({ [inputName]: tensor }, outputNames.map(([, name]) => name))].flat();
         const values = await Promise.all(outputs.map((output) => output.data()));
         // A lost WebGL context computes zeros without a word.
         if (isContextLost(tf)) throw new Error("the graphics context was lost");
         return Object.fromEntries(
-          values.map((value, index) => [outputNames[index]!, Float32Array.from(value)]),
+          values.map((value, index) => [outputNames[index]![0], Float32Array.from(value)]),
         );
       } catch (error) {
         throw new InferError("runtime_failed", lost ?? reasonOf(error));

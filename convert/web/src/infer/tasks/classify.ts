@@ -1,6 +1,7 @@
 /** Classification: one probability for each class. */
-import { InferError } from "../errors";
-import { outputNamed, type Task } from "./task";
+import type { ImageSource } from "../decode";
+import { Model } from "../model";
+import { checkLength, outputNamed, type Task } from "./task";
 
 const OUTPUT = "probabilities";
 
@@ -11,19 +12,28 @@ export interface Prediction {
   probability: number;
 }
 
-export const classification: Task<Float32Array> = {
+/** Says what an image shows. */
+export class Classifier extends Model {
+  readonly task = "classification";
+
+  /** All classes' probabilities for an image. */
+  async probabilities(image: ImageSource): Promise<Float32Array> {
+    const { outputs } = await this.look(image);
+    return this.decoded(() => outputNamed(outputs, OUTPUT));
+  }
+
+  /** The `count` most probable classes, the best first. */
+  async classify(image: ImageSource, count = 5): Promise<Prediction[]> {
+    return best(await this.probabilities(image), this.labels, count);
+  }
+}
+
+export const classification: Task<Classifier> = {
   name: "classification",
   check(outputs, description) {
-    const count = outputNamed(outputs, OUTPUT).length;
-    const names = description.class_names;
-    if (!Array.isArray(names) || count !== names.length) {
-      throw new InferError(
-        "wrong_task",
-        `there must be a probability for each of the ${names?.length ?? 0} classes. Received: ${count} values.`,
-      );
-    }
+    checkLength(outputs, OUTPUT, description.class_names?.length ?? 0, description);
   },
-  decode: (outputs) => outputNamed(outputs, OUTPUT),
+  open: (parts) => new Classifier(parts),
 };
 
 /** The `count` largest probabilities with their names, the largest first. */

@@ -1,0 +1,141 @@
+/** What the models say: their cards, and the first one's answer on the picture. */
+import { make } from "./dom";
+import type { Answer, TaskName } from "./protocol";
+import { fillCard, resultCard } from "./results";
+import type { SiteModel } from "./site";
+import type { Overlay } from "./stage/overlay";
+import { text } from "./text";
+import { makeViews, viewOf } from "./views";
+import type { Control } from "./views/view";
+
+/** The elements that it fills. */
+export interface Places {
+  results: HTMLElement;
+  headline: HTMLElement;
+  announcement: HTMLElement;
+  /** The slider with its words; hidden where nothing is to be set. */
+  control: HTMLElement;
+  overlay: Overlay;
+}
+
+export class Board {
+  private cards = new Map<SiteModel, HTMLElement>();
+  private answers = new Map<SiteModel, Answer>();
+  private readonly views = makeViews(() => this.redraw());
+
+  constructor(private readonly places: Places) {
+    const slider = places.control.querySelector("input")!;
+    slider.addEventListener("input", () => {
+      const control = this.control();
+      if (control) control.value = slider.valueAsNumber;
+      this.redraw();
+    });
+  }
+
+  /** Whether a picture's answers are all there. */
+  get isDone(): boolean {
+    return this.answers.size > 0 && this.answers.size === this.cards.size;
+  }
+
+  begin(models: readonly SiteModel[]): void {
+    const { results, overlay, announcement } = this.places;
+    this.answers = new Map();
+    this.cards = new Map(models.map((model) => [model, resultCard(model.title)]));
+    const placeholder = make("p", { class: "placeholder" }, text.noResults);
+    results.replaceChildren(...(this.cards.size > 0 ? this.cards.values() : [placeholder]));
+    announcement.textContent = "";
+    overlay.clear();
+    this.showHeadline([]);
+  }
+
+  /** @param isLive Whether it is of a video's frame: what was shown before may count, too. */
+  answer(model: SiteModel, answer: Answer, isLive: boolean): void {
+    const shown = isLive ? this.blended(model, answer) : answer;
+    this.answers.set(model, shown);
+    this.show(model, shown);
+  }
+
+  failed(model: SiteModel): void {
+    if (model === this.first()) {
+      this.places.overlay.clear();
+      this.showHeadline([]);
+    }
+    this.cards.get(model)?.remove();
+    this.cards.delete(model);
+    this.answers.delete(model);
+  }
+
+  /** Says what was found to those who do not see it. */
+  announce(): void {
+    this.places.announcement.textContent = [...this.answers]
+      .map(([{ title }, answer]) => text.predicted(title, viewOf(this.views, answer).summary(answer.found)))
+      .join("; ");
+  }
+
+  /** Every model's answer as a line of text. */
+  words(): string {
+    return [...this.answers]
+      .map(([{ title }, answer]) => `${title}: ${viewOf(this.views, answer).words(answer.found)}`)
+      .join("\n");
+  }
+
+  /** Whether an answer is drawn onto the picture that it was found in. */
+  draws(model: SiteModel, { task }: Answer): boolean {
+    return model === this.first() && this.views[task].draw !== undefined;
+  }
+
+  /** Whether something is drawn over the picture. */
+  get isDrawn(): boolean {
+    const first = this.first();
+    const answer = first && this.answers.get(first);
+    return answer !== undefined && this.draws(first!, answer);
+  }
+
+  private first(): SiteModel | undefined {
+    return this.cards.keys().next().value;
+  }
+
+  private blended<Task extends TaskName>(model: SiteModel, answer: Answer<Task>): Answer<Task> {
+    const previous = this.answers.get(model) as Answer<Task> | undefined;
+    const view = viewOf(this.views, answer);
+    if (previous?.task !== answer.task || !view.blend) return answer;
+    return { ...answer, found: view.blend(previous.found, answer.found) };
+  }
+
+  private redraw(): void {
+    for (const [model, answer] of this.answers) this.show(model, answer);
+  }
+
+  private show<Task extends TaskName>(model: SiteModel, answer: Answer<Task>): void {
+    const card = this.cards.get(model);
+    const view = viewOf(this.views, answer);
+    if (card) view.show(fillCard(card, answer.state), answer.found);
+    // The first model's answer stands on the image; the others' beside it.
+    if (model !== this.first()) return;
+    view.draw?.(this.places.overlay, answer.found);
+    this.showHeadline(view.headline(answer.found));
+    this.showControl();
+  }
+
+  private showHeadline(parts: readonly (Node | string)[]): void {
+    this.places.headline.replaceChildren(...parts);
+    this.places.headline.hidden = parts.length === 0;
+  }
+
+  private control(): Control | undefined {
+    const first = this.first();
+    const answer = first && this.answers.get(first);
+    return answer && this.views[answer.task].control;
+  }
+
+  private showControl(): void {
+    const { control: box } = this.places;
+    const control = this.control();
+    // It stays while the next answer is awaited, which mostly is of the same task.
+    box.hidden = !control;
+    if (!control) return;
+    box.querySelector("label")!.textContent = control.label;
+    box.querySelector("input")!.valueAsNumber = control.value;
+    box.querySelector("output")!.textContent = text.wholePercent(control.value);
+  }
+}
