@@ -22,9 +22,5 @@ ZOOM_OUT = 4.0
 NUM_LAYERS = (2, 4, 3)
 """Transformer layers of the blocks in stages 3 to 5; table 4."""
 
-STAGE2_RESIDUALS = {"multi_head": 3, "separable": 2}
-"""Inverted residuals of stage 2, by the attention of the stages after it; the second is
-MobileViTv2's, arXiv 2206.02680."""
-
 MINIMUM_SIZE = 32
 """Smallest height and width of an image in pixels: one cell at the last stage."""

@@ -8,8 +8,8 @@ from mobilevit_keras.layers import (
 )
 from mobilevit_keras.layers.fake_quant import IMAGE_RANGE, ActivationQuantizer
 from mobilevit_keras.layers.forms import QUANTIZED, TRAINING
-from mobilevit_keras.models.variants import get_variant, variant_name
-from mobilevit_keras.paper import MINIMUM_SIZE, NUM_LAYERS, STAGE2_RESIDUALS
+from mobilevit_keras.models.variants import STAGE2_RESIDUALS, get_variant, variant_name
+from mobilevit_keras.paper import MINIMUM_SIZE, NUM_LAYERS
 
 # Strides of the inverted residuals that open stages 2 to 5, and the dilation of stage 5's, for each
 # output stride. What a stage loses in stride, only the depthwise convolutions after it make up for.

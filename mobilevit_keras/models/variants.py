@@ -2,6 +2,9 @@
 
 import dataclasses
 
+STAGE2_RESIDUALS = {"multi_head": 3, "separable": 2}
+"""Inverted residuals of stage 2, by the attention of the stages after it."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Variant:

@@ -8,7 +8,6 @@ from mobilevit_keras.layers import (
     TRAINING,
     BatchNorm,
     ConvNormAct,
-    MapNorm,
     MobileViTBlock,
     MobileViTV2Block,
     PreNormLayer,
@@ -20,8 +19,6 @@ from mobilevit_keras.models import VisionTask
 # Kernel and bias of a dense layer or convolution, float64: products of many constants are rounded
 # once, at the end.
 _Affine = tuple[np.ndarray, np.ndarray]
-
-_MapOrLayerNorm = MapNorm | keras.layers.LayerNormalization
 
 
 def fold(
@@ -144,7 +141,7 @@ def _copy_transformer(source: PreNormLayer, target: PreNormLayer) -> None:
         _assign(getattr(target, name), _affine(getattr(source, name)))
 
 
-def _conv(layer: ConvNormAct, before: _MapOrLayerNorm | None = None) -> _Affine:
+def _conv(layer: ConvNormAct, before: keras.layers.Layer | None = None) -> _Affine:
     """Kernel and bias of a convolution with the norms around it."""
     affine = _affine(layer.conv)
     if before is not None:
@@ -167,8 +164,8 @@ def _affine(layer: keras.layers.Layer) -> _Affine:
     return kernel, np.zeros(kernel.shape[2 if is_depthwise else 3])
 
 
-def _after_norm(norm: _MapOrLayerNorm, affine: _Affine) -> _Affine:
-    """A 1x1 convolution after a norm of its input, with the norm's scale and shift in it."""
+def _after_norm(norm: keras.layers.Layer, affine: _Affine) -> _Affine:
+    """A 1x1 convolution that follows a norm, with the norm's scale and shift in it."""
     kernel, bias = affine
     shift = _numpy(norm.beta) @ kernel[0, 0]
     return kernel * _numpy(norm.gamma)[:, None], bias + shift

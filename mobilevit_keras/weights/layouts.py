@@ -3,7 +3,8 @@
 import dataclasses
 from collections.abc import Iterator, Mapping
 
-from mobilevit_keras.paper import NUM_LAYERS, STAGE2_RESIDUALS
+from mobilevit_keras.models.variants import STAGE2_RESIDUALS
+from mobilevit_keras.paper import NUM_LAYERS
 
 CVNETS = "cvnets"
 HUGGING_FACE = "huggingface"

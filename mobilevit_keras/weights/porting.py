@@ -19,7 +19,8 @@ from mobilevit_keras.models import (
     VisionTask,
     get_variant,
 )
-from mobilevit_keras.paper import NUM_LAYERS, STAGE2_RESIDUALS
+from mobilevit_keras.models.variants import STAGE2_RESIDUALS
+from mobilevit_keras.paper import NUM_LAYERS
 from mobilevit_keras.weights import layouts
 from mobilevit_keras.weights.checkpoint_file import open_checkpoint
 from mobilevit_keras.weights.layouts import Entry
