@@ -269,6 +269,7 @@ class TestQuantized:
         )
         assert pairs.clear > 10 and pairs.agreement > 0.9 and pairs.mean_iou > 0.85
 
+    @pytest.mark.slow
     def test_it_can_be_trained_and_saved(self, sharp, twin, objects, tmp_path):
         images, boxes = objects
         model = quantize_aware(sharp, images)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -72,14 +73,21 @@ def dense_url(dense) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
-def page(browser, dense_url, page_errors) -> Iterator:
-    context = browser.new_context(base_url=dense_url, viewport={"width": 1200, "height": 900})
+@contextmanager
+def open_page(browser, url: str, page_errors: list[str]) -> Iterator:
+    """Opens a page with a cache of its own."""
+    context = browser.new_context(base_url=url, viewport={"width": 1200, "height": 900})
     context.set_default_timeout(20_000)
     page = context.new_page()
     page.on("pageerror", lambda error: page_errors.append(str(error)))
     yield page
     context.close()
+
+
+@pytest.fixture
+def page(browser, dense_url, page_errors) -> Iterator:
+    with open_page(browser, dense_url, page_errors) as page:
+        yield page
 
 
 def read_image(path: Path) -> np.ndarray:

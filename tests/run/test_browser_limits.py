@@ -463,6 +463,22 @@ def test_a_download_tells_how_far_it_is_and_can_be_cancelled(browser, exported):
         context.close()
 
 
+def test_a_runtime_tells_how_far_it_is(browser, exported):
+    """It is larger than most models, and fetched after the first of them."""
+    go_on = threading.Event()
+    with slow_server(exported.site, "_internal.wasm", go_on) as url:
+        context = browser.new_context(base_url=url, service_workers="block")
+        context.set_default_timeout(20_000)
+        page = context.new_page()
+        page.goto("/")
+        page.locator("#status", has_text=re.compile(r"runtime.* \d\.\d MB of \d\.\d MB")).wait_for()
+        assert 0.4 < page.locator("#status progress").evaluate("bar => bar.position") < 0.7
+        go_on.set()
+        page.locator("#status", has_text="full precision: Runs on").wait_for()
+        assert_next_prediction_works(page, exported)
+        context.close()
+
+
 LEAKS = """async (address) => {
   const violations = [];
   self.addEventListener("securitypolicyviolation", (event) => violations.push(event.blockedURI));

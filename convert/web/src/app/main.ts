@@ -134,12 +134,13 @@ function showStatus(model: SiteModel, line: Node): void {
 }
 
 /** How far a model's files have come, and a way to do without it where there are others. */
-function showProgress({ model: id, received, total }: Progress): void {
+function showProgress({ model: id, part, received, total }: Progress): void {
   const model = selectedModels().find((other) => other.id === id);
   if (!model) return;
   const count = text.loaded(text.bytes(received), total ? text.bytes(total) : "");
-  const line = make("div", {}, make("p", {}, `${text.loading(model.title)} ${count}`));
-  const bar = make("progress", { "aria-label": text.loading(model.title) });
+  const what = part === "runtime" ? text.loadingRuntime : text.loading(model.title);
+  const line = make("div", {}, make("p", {}, `${what} ${count}`));
+  const bar = make("progress", { "aria-label": what });
   if (total) [bar.max, bar.value] = [total, received];
   line.append(bar);
   if (site.models.length > 1) {

@@ -94,10 +94,11 @@ export const PROGRESS = -2;
 /** Number of the message by which a worker says that it runs; no request has it. */
 export const READY = -1;
 
-/** How far a model's files have come. */
+/** How far a model's files have come, or the runtime that it needs. */
 export interface Progress {
   /** The model's name. */
   model: string;
+  part: "model" | "runtime";
   received: number;
   /** 0 where the host does not say it. */
   total: number;

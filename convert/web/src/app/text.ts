@@ -38,6 +38,7 @@ export const text = {
   install: "Install",
   notLoaded: (name: string) => `${name} could not be loaded.`,
   loading: (name: string) => `Loading ${name}…`,
+  loadingRuntime: "Loading the runtime, once for all models…",
   loaded: (received: string, total: string) => (total ? `${received} of ${total}` : received),
   cancel: "Cancel",
   predicting: "Predicting…",

@@ -14,6 +14,7 @@ import {
   type Answer,
   type ModelSpec,
   type ModelState,
+  type Progress,
   PROGRESS,
   READY,
   type Request,
@@ -57,7 +58,8 @@ function modelOf(spec: ModelSpec): Promise<AnyModel> {
     assets,
     bytes: spec.bytes,
     signal: abort.signal,
-    onProgress: reporter(spec.id),
+    onProgress: reporter(spec.id, "model"),
+    onRuntimeProgress: reporter(spec.id, "runtime"),
   });
   const remember = () => {
     for (const { name } of performance.getEntriesByType("resource")) proven.add(name);
@@ -72,13 +74,13 @@ function modelOf(spec: ModelSpec): Promise<AnyModel> {
 }
 
 /** Tells the page how far a model's files have come, at most ten times a second. */
-function reporter(model: string): (received: number, total: number) => void {
+function reporter(model: string, part: Progress["part"]): (received: number, total: number) => void {
   let last = performance.now();
   return (received, total) => {
     const now = performance.now();
     if (now - last < PROGRESS_INTERVAL_MS) return;
     last = now;
-    const news: Response = { id: PROGRESS, progress: { model, received, total } };
+    const news: Response = { id: PROGRESS, progress: { model, part, received, total } };
     self.postMessage(news);
   };
 }

@@ -1,6 +1,7 @@
 /** Reads a model's files, and its description from them. */
 import { type Description, describedTfjs, describedTflite, fromReport } from "./description";
 import { InferError } from "./errors";
+import { lengthOf, type OnProgress } from "./progress";
 import type { Format } from "./runtimes";
 import { type ModelJson, weightBytes } from "./tfjs";
 
@@ -29,8 +30,8 @@ export interface FetchOptions {
   signal?: AbortSignal;
   /** The `.tflite` file's length, where it is known: a shorter one is refused as `truncated`. */
   bytes?: number;
-  /** Called with the bytes received so far and, where the host says it, their number, else 0. */
-  onProgress?: (received: number, total: number) => void;
+  /** Hears how far the model's files have come. */
+  onProgress?: OnProgress;
 }
 
 async function get(url: string, { signal }: FetchOptions): Promise<Response> {
@@ -58,9 +59,7 @@ async function getBytes(url: string, options: FetchOptions): Promise<Uint8Array<
   const response = await get(url, options);
   const parts: Uint8Array[] = [];
   let received = 0;
-  // A compressed body has another length than its contents.
-  const isPlain = !response.headers.get("content-encoding");
-  const total = isPlain ? Number(response.headers.get("content-length") ?? 0) : 0;
+  const total = lengthOf(response.headers);
   try {
     const reader = response.body?.getReader();
     for (let part = await reader?.read(); part?.value; part = await reader?.read()) {

@@ -4,8 +4,9 @@
  * ```ts
  * import { load } from "mobilevit-keras-web";
  * const model = await load("/models/model.tflite", { assets: "/runtimes/" });
- * const top = await model.classify(await createImageBitmap(file));
- * console.log(top[0].label, top[0].probability);
+ * if (model.task === "classification") console.log(await model.classify(file));
+ * if (model.task === "segmentation") console.log((await model.segment(file)).classes);
+ * if (model.task === "detection") console.log((await model.detect(file)).objects);
  * ```
  *
  * @module
@@ -15,6 +16,7 @@ import { InferError, reasonOf } from "./errors";
 import { type FetchOptions, formatOfUrl, type ModelFiles, readModel, type Source } from "./files";
 import { openLiteRt } from "./litert";
 import { type Rejection, zeros } from "./model";
+import type { OnProgress } from "./progress";
 import {
   defaultThreads,
   type Format,
@@ -50,6 +52,8 @@ export interface LoadOptions extends FetchOptions {
   assets?: string;
   /** WebAssembly threads; by default up to four where the page is cross-origin isolated. */
   threads?: number;
+  /** Hears how far the runtime has come, which is fetched once, after the model: some megabytes. */
+  onRuntimeProgress?: OnProgress;
 }
 
 function taskOf(description: Description): Task<AnyModel> {
@@ -127,7 +131,8 @@ export async function load(source: Source, options: LoadOptions = {}): Promise<A
     }
     let session: Session | undefined;
     try {
-      session = await open(files, candidate, { assets, threads });
+      const onProgress = options.onRuntimeProgress;
+      session = await open(files, candidate, { assets, threads, onProgress });
       const loaded = performance.now() - start;
       const first = await firstRun(session, description);
       const timings = { load: loaded, firstRun: first, preprocess: 0, inference: 0, decode: 0 };

@@ -1,6 +1,7 @@
 /** LiteRT.js sessions: a `.tflite` file on WebAssembly (XNNPACK) or WebGPU. */
 import type { CompiledModel, LiteRt } from "@litertjs/core";
 import { InferError, reasonOf } from "./errors";
+import { countBytes } from "./progress";
 import type { Session, SessionOptions } from "./runtimes";
 
 type Scope = typeof globalThis & {
@@ -24,7 +25,23 @@ function buildName(relaxedSimd: boolean, threads: number): string {
   return threads > 1 ? "litert_wasm_threaded_internal" : "litert_wasm_internal";
 }
 
-async function start({ assets, threads: wanted }: SessionOptions): Promise<Loaded> {
+/** Tells how far a file has come whose address ends so, as the loader fetches it. */
+function reportFetch(ending: string, onProgress: NonNullable<SessionOptions["onProgress"]>): () => void {
+  const original = globalThis.fetch;
+  globalThis.fetch = async (input, init) => {
+    const response = await original(input, init);
+    if (response.url.endsWith(ending) && response.body) {
+      void countBytes(response.clone().body!, response.headers, onProgress);
+    }
+    // The loader gets the response itself, which a browser may compile as it comes.
+    return response;
+  };
+  return () => {
+    globalThis.fetch = original;
+  };
+}
+
+async function start({ assets, threads: wanted, onProgress }: SessionOptions): Promise<Loaded> {
   const core = await import("@litertjs/core");
   const relaxedSimd = await core.supportsFeature("relaxedSimd");
   const threads = relaxedSimd && globalThis.crossOriginIsolated ? wanted : 1;
@@ -45,11 +62,13 @@ async function start({ assets, threads: wanted }: SessionOptions): Promise<Loade
   };
   const original = scope.importScripts;
   scope.importScripts = () => undefined;
+  const restore = onProgress ? reportFetch(`${build}.wasm`, onProgress) : () => undefined;
   try {
     const runtime = await core.loadLiteRt(folder, { threads: threads > 1 });
     return { core, runtime, threads };
   } finally {
     scope.importScripts = original;
+    restore();
   }
 }
 

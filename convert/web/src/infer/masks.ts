@@ -77,6 +77,9 @@ export function classMask(logits: Float32Array, cells: Size, count: number, size
   const columns = linearSamples(cells[1], width);
   const mask = new Uint8Array(height * width);
   const across = runsOf(columns.index, width);
+  // Of each class that is left: its logit at the left of a run, and what it gains to the right.
+  const left = new Float64Array(count);
+  const step = new Float64Array(count);
   for (const down of runsOf(rows.index, height)) {
     for (const run of across) {
       const corners = [down.before, down.after].flatMap((row) =>
@@ -91,23 +94,26 @@ export function classMask(logits: Float32Array, cells: Size, count: number, size
         continue;
       }
       const [topLeft, topRight, bottomLeft, bottomRight] = corners as [number, number, number, number];
-      const left = new Float64Array(classes.length);
-      const step = new Float64Array(classes.length);
+      const numLeft = classes.length;
       for (let y = down.from; y < down.to; y++) {
         const part = rows.weight[2 * y + 1]!;
-        classes.forEach((number, at) => {
+        for (let at = 0; at < numLeft; at++) {
+          const number = classes[at]!;
           const top = logits[topLeft + number]!;
           const end = logits[topRight + number]!;
           left[at] = top + (logits[bottomLeft + number]! - top) * part;
           step[at] = end + (logits[bottomRight + number]! - end) * part - left[at]!;
-        });
+        }
         for (let x = run.from; x < run.to; x++) {
           const share = columns.weight[2 * x + 1]!;
           let best = 0;
           let largest = left[0]! + step[0]! * share;
-          for (let at = 1; at < classes.length; at++) {
+          for (let at = 1; at < numLeft; at++) {
             const value = left[at]! + step[at]! * share;
-            if (value > largest) [largest, best] = [value, at];
+            if (value > largest) {
+              largest = value;
+              best = at;
+            }
           }
           mask[y * width + x] = classes[best]!;
         }

@@ -1,4 +1,5 @@
 /** The runtimes that can run an exported model, and what each needs from the browser. */
+import type { OnProgress } from "./progress";
 
 export type RuntimeName =
   | "litert-wasm"
@@ -51,6 +52,8 @@ export interface SessionOptions {
   assets: string;
   /** Threads wanted; more than one needs a cross-origin isolated page. */
   threads: number;
+  /** Hears how far the runtime's own file has come. */
+  onProgress?: OnProgress;
 }
 
 /** Threads that pay for a model of this size: small layers do not spread further. */

@@ -55,9 +55,9 @@ export class Segmenter extends Model {
 
 /** The classes that a mask holds with their shares, the most frequent first. */
 export function sharesOf(mask: Uint8Array, labels: readonly string[]): ClassShare[] {
-  const counts = new Array<number>(MOST_CLASSES).fill(0);
-  for (const index of mask) counts[index]!++;
-  return counts
+  const counts = new Uint32Array(MOST_CLASSES);
+  for (let at = 0; at < mask.length; at++) counts[mask[at]!]!++;
+  return Array.from(counts)
     .map((count, index) => ({ index, label: labels[index] ?? String(index), share: count / mask.length }))
     .filter(({ share }) => share > 0)
     .sort((a, b) => b.share - a.share);
