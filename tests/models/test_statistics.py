@@ -24,6 +24,16 @@ def test_published_figures(name):
     assert counted.activations == pytest.approx(ACTIVATIONS[name], abs=5e3)
 
 
+def test_mobilevit_v2():
+    """timm counts 8.0M activations; each of L layers sums up H x W keys of d channels."""
+    described = DESCRIBED_MODELS["mobilevitv2_050"]
+    counted = count(described.build(256), 256)
+    assert counted.parameters == described.published.parameters == 1_370_593
+    assert counted.attention_multiply_adds == 2 * 32**2 * 64 + 4 * 16**2 * 96 + 3 * 8**2 * 128
+    assert counted.activations == pytest.approx(8.0e6, abs=5e4)
+    assert counted.multiply_adds == pytest.approx(0.465e9, abs=5e5)
+
+
 def test_a_detectors_published_parameters():
     described = DESCRIBED_MODELS["mobilevit_xxs detector"]
     model = described.build(320)

@@ -5,7 +5,14 @@ import tensorflow as tf
 
 from benchmarks.gpu_operations import compile_for_gpu
 from mobilevit_keras.export import export_tflite
-from tests.tiny import coloured_images, load_tiny, load_tiny_segmenter, patched_images
+from tests.tiny import (
+    build_tiny,
+    coloured_images,
+    load_tiny,
+    load_tiny_segmenter,
+    patched_images,
+    tell_images_apart,
+)
 
 
 @pytest.mark.slow
@@ -24,6 +31,15 @@ def test_every_operation_of_a_segmenter_is_taken(tmp_path, browser):
     images, _ = patched_images(2, 112)
     export_tflite(load_tiny_segmenter(), path, 112, "float16", images)
     assert compile_for_gpu(path, browser) == ([[1, 112, 112, 3]], [])
+
+
+@pytest.mark.slow
+def test_every_operation_of_mobilevit_v2_is_taken(tmp_path, browser):
+    path = tmp_path / "model.tflite"
+    # 96 pixels: the last stage's 3 x 3 cells are resized, with aligned corners.
+    model = build_tiny(attention="separable", num_heads=1, use_fusion=False)
+    export_tflite(tell_images_apart(model), path, 96, "float16", coloured_images(8, 96))
+    assert compile_for_gpu(path, browser) == ([[1, 96, 96, 3]], [])
 
 
 def test_a_refused_operation_is_named(tmp_path, browser):
