@@ -196,7 +196,7 @@ def test_boxes_threshold_and_classes_switched_off(page, detecting):
     colours = outlined(page, box, answer.size)
     assert not (np.abs(colours[:, :3] - class_colours()[1 + label]).max(-1) <= 2).any()
     set_level(page, 100)
-    assert "100 %" in page.locator(".result .nothing").inner_text()
+    assert "100\xa0%" in page.locator(".result .nothing").inner_text()
 
 
 def test_accessibility_and_live_video(page):
