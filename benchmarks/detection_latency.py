@@ -2,9 +2,9 @@
 
   python -m benchmarks.detection_latency --others ssdlite320.tflite
 
-Files that are named take their turns too, such as `benchmarks.litert_torch_detector` writes of
-torchvision's SSDLite. Exits with status 1 where a file of ours is more than one XNNPACK partition,
-or int8 takes over 0.6 of float32's time on a processor with products of bytes.
+Files that are named take their turns too, such as litert-torch's of torchvision's SSDLite. Exits
+with status 1 where a file of ours is more than one XNNPACK partition, or int8 takes over 0.6 of
+float32's time on a processor with products of bytes.
 """
 
 import argparse

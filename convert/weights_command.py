@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--variant",
-        help="mobilevit_xxs, mobilevit_xs or mobilevit_s: fail unless the checkpoint is of it",
+        help="a name such as mobilevit_s or mobilevitv2_100: fail unless the checkpoint is of it",
     )
     parser.add_argument(
         "--channel-order",

@@ -53,7 +53,9 @@ def tell_images_apart(model, logits=1.0, seed=0):
     model(images, training=True)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-    features = model.head.expand(model.backbone(images, training=False), training=False)
+    features = model.backbone(images, training=False)
+    if model.head.use_expansion:
+        features = model.head.expand(features, training=False)
     features = np.asarray(features).mean(axis=(1, 2))
     centre = features.mean(axis=0)
     # What differs most from image to image, so that rounding is small beside it.

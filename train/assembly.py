@@ -115,7 +115,6 @@ def build_model(config: Config, class_names) -> VisionTask:
             preprocessing=preprocessing,
             activation=config.activation,
             patch_size=config.patch_size,
-            use_fusion=config.use_fusion,
             **own,
         )
     trained = load_weights_or_preset(config.weights)

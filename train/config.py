@@ -36,11 +36,12 @@ class Config:
     """
 
     FIELDS: typing.ClassVar[tuple[str, ...]] = ()
-    MODEL: typing.ClassVar[tuple[str, ...]] = ("dropout",)
+    MODEL: typing.ClassVar[tuple[str, ...]] = ("dropout", "use_fusion")
     BATCHES: typing.ClassVar[tuple[str, ...]] = (
         *SIZES_AND_BATCHES,
         "augmentation",
         "crop_area",
+        "interpolation",
         "horizontal_flip",
         "strict",
     )
@@ -80,13 +81,16 @@ class Config:
     )
     variant: str | None = option(
         None,
-        "mobilevit_xxs (the default without --weights), mobilevit_xs or mobilevit_s",
+        "mobilevit_xxs (the default without --weights), mobilevit_xs, mobilevit_s, or "
+        "mobilevitv2_050 to mobilevitv2_200 in steps of 025",
         "model",
     )
     activation: str = option("silu", "silu (the paper's) or hard_swish (faster on phones)", "model")
     patch_size: tuple[int, int, int] = option((2, 2, 2), "Patch side of stages 3, 4 and 5", "model")
-    use_fusion: bool = option(
-        True, "Concatenate and convolve each block's input and output", "model"
+    use_fusion: bool | None = option(
+        None,
+        "Concatenate and convolve each block's input and output; the variant's own by default",
+        "model",
     )
     dropout: float | None = option(
         None, "Inside the transformers; the variant's own by default", "model"
@@ -113,6 +117,11 @@ class Config:
     )
     crop_area: tuple[float, float] = option(
         CROP_AREA, "Part of an image that a random crop covers", "augmentation"
+    )
+    interpolation: str = option(
+        "bilinear",
+        "How images are resized: bilinear or bicubic; in evaluation as --weights say, if given",
+        "augmentation",
     )
     horizontal_flip: bool = option(
         True, "Mirror half of the images (wrong for digits and text)", "augmentation"
@@ -319,7 +328,9 @@ class ClassificationConfig(Config):
     def preprocessing(self):
         from mobilevit_keras.models import Preprocessing
 
-        return Preprocessing(self.evaluation_short_side, self.evaluation_crop_size)
+        return Preprocessing(
+            self.evaluation_short_side, self.evaluation_crop_size, self.interpolation
+        )
 
     def open_task(self, source=None):
         from mobilevit_keras.tasks import Classification
@@ -371,7 +382,8 @@ class DenseConfig(Config):
         from mobilevit_keras.models import Preprocessing
 
         size = self.evaluation_size
-        return Preprocessing(crop_size=size if len(size) == 2 else size[0], resize="stretch")
+        size = size if len(size) == 2 else size[0]
+        return Preprocessing(crop_size=size, interpolation=self.interpolation, resize="stretch")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -488,6 +500,7 @@ _CHOICES = {
     "class_weights": ("none", "balanced", "softened"),
     "output_stride": (None, 8, 16, 32),
     "activation": ("silu", "hard_swish"),
+    "interpolation": ("bilinear", "bicubic"),
     "precision": ("float32", "mixed_float16", "mixed_bfloat16"),
     "quantize": ("none", "int8"),
     "distribute": ("none", "mirrored", "multi_worker"),
@@ -657,10 +670,10 @@ def add_task_argument(parser: argparse.ArgumentParser) -> None:
 
 def _argument(hint) -> dict:
     """What argparse needs to know of a field's type."""
-    if hint is bool:
-        return {"action": argparse.BooleanOptionalAction}
     if isinstance(hint, types.UnionType):
         hint = next(member for member in typing.get_args(hint) if member is not type(None))
+    if hint is bool:
+        return {"action": argparse.BooleanOptionalAction}
     members = typing.get_args(hint)
     if typing.get_origin(hint) is tuple:
         count = "+" if members[1:] == (Ellipsis,) else len(members)

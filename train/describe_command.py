@@ -3,7 +3,7 @@
   python -m train describe
   python -m train describe --size 224 --json
 
-For MobileViT XXS, XS and S, the paper's ablations on S, the segmenters, the detectors, and
+For both generations of MobileViT, the paper's ablations on S, the segmenters, the detectors, and
 MobileNetV2: trainable parameters for 1000 classes (segmenters: 21, detectors: 80 and background);
 multiply-adds of one image, and the part of them in the attention's two products; activations
 (elements that convolutions and products put out). Published multiply-adds and accuracy (of

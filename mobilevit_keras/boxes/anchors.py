@@ -84,16 +84,36 @@ def ssd_anchors(
     return ops.concatenate(levels, axis=0)
 
 
-def image_anchors(height, width, min_scale: float = MIN_SCALE, max_scale: float = MAX_SCALE):
+def image_anchors(
+    height,
+    width,
+    min_scale: float = MIN_SCALE,
+    max_scale: float = MAX_SCALE,
+    multiples: Sequence[int] = (1, 1, 1),
+):
     """Returns SSDLite's anchors of an image, see `ssd_anchors`.
 
     Args:
         height, width: The image's, in pixels; integers or scalar integer tensors.
         min_scale, max_scale: See `ssd_anchors`.
+        multiples: What the sides of the backbone's last three maps are rounded up to multiples of.
 
     Example:
     >>> image_anchors(320, 320).shape
     TensorShape([3232, 4])
     """
-    sizes = [(-(-height // stride), -(-width // stride)) for stride in STRIDES]
-    return ssd_anchors([*sizes, (1, 1)], min_scale, max_scale)
+    sides = (_map_sides(side, multiples) for side in (height, width))
+    return ssd_anchors([*zip(*sides, strict=True), (1, 1)], min_scale, max_scale)
+
+
+def _map_sides(side, multiples: Sequence[int]) -> list:
+    """Cells along a side of the image, of each of SSDLite's maps but the last."""
+    # The backbone's map before the first of those that are rounded.
+    cells, sides = -(-side // (STRIDES[0] // 4)), []
+    for multiple in (*multiples, *[1] * (len(STRIDES) - 2)):
+        # Each map has half the cells of the one before, rounded up.
+        cells = (cells + 1) // 2
+        cells = -(-cells // multiple) * multiple
+        sides.append(cells)
+    # Anchors begin on the second.
+    return sides[1:]

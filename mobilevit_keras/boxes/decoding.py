@@ -25,17 +25,19 @@ class BoxDecoding:
 
     Attributes:
         size: Height and width of the image that the file takes.
-        min_scale, max_scale: See `ssd_anchors`.
+        min_scale, max_scale, multiples: See `image_anchors`.
     """
 
     size: tuple[int, int]
     min_scale: float
     max_scale: float
+    multiples: tuple[int, ...] = (1, 1, 1)
 
     @functools.cached_property
     def anchors(self) -> np.ndarray:
         """The anchors `(A, 4)`: middle's x and y, width and height, in sides of the image."""
-        anchors = image_anchors(*self.size, self.min_scale, self.max_scale)
+        scales = (self.min_scale, self.max_scale)
+        anchors = image_anchors(*self.size, *scales, self.multiples)
         return keras.ops.convert_to_numpy(anchors)
 
     @property
@@ -57,7 +59,17 @@ class BoxDecoding:
         return np.array([VARIANCE[index] for index in _ORDER], "float32")
 
     def as_json(self) -> dict[str, Any]:
-        """What a file says of it: the rule of the anchors and the units of the numbers."""
+        """What a file says of it: the rule of the anchors and the units of the numbers.
+
+        Raises:
+            ValueError: If the backbone rounds its maps up at this size, which no client knows of.
+        """
+        plain = dataclasses.replace(self, multiples=(1, 1, 1))
+        if len(plain.anchors) != len(self.anchors):
+            raise ValueError(
+                "A detector's file must be of a size at which the patches divide its maps, as they "
+                f"do where sides are multiples of 64 pixels. Received: {self.size}."
+            )
         return {
             "format": _FORMAT,
             "variance": [VARIANCE[index] for index in _ORDER],

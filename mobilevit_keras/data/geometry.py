@@ -49,8 +49,12 @@ class Geometry:
         """
         return self.place(self.resize(cut(image, self.window)))
 
-    def resize(self, window: tf.Tensor) -> tf.Tensor:
+    def resize(self, window: tf.Tensor, interpolation: str = "bilinear") -> tf.Tensor:
         """Does what `image` does with the pixels of a window that has been cut out already.
+
+        Args:
+            window: The pixels.
+            interpolation: `"bilinear"`, or `"bicubic"` (Keys, a = -0.5; overshoot is clipped).
 
         Returns:
             float32 of `size`; of the frame's size where there is one, see `place`.
@@ -60,9 +64,13 @@ class Geometry:
         size = tf.cast(self.size if self.frame is None else self.frame[2:], tf.int32)
         # The bare operation: the checks around it would make each epoch start later. From bytes it
         # would take twice as long as from floats, the step to them included.
-        resized = tf.raw_ops.ResizeBilinear(
+        is_bicubic = interpolation == "bicubic"
+        operation = tf.raw_ops.ResizeBicubic if is_bicubic else tf.raw_ops.ResizeBilinear
+        resized = operation(
             images=tf.cast(image, tf.float32)[None], size=size, half_pixel_centers=True
         )
+        if is_bicubic:
+            resized = tf.clip_by_value(resized, 0.0, 255.0)
         return resized[0] * (1.0 / 255.0)
 
     def place(self, image: tf.Tensor) -> tf.Tensor:
@@ -222,6 +230,11 @@ def check_evaluation_size(
             "`crop_size` must be positive and at most `short_side`. "
             f"Received: crop_size={crop_size}, short_side={short_side}."
         )
+    check_interpolation(interpolation)
+
+
+def check_interpolation(interpolation: str) -> None:
+    """Raises ValueError unless images can be resized so."""
     if interpolation not in INTERPOLATIONS:
         raise ValueError(
             f"`interpolation` must be one of {INTERPOLATIONS}. Received: {interpolation!r}."

@@ -15,7 +15,7 @@ from mobilevit_keras.data.augmentation import (
 )
 from mobilevit_keras.data.crops import CentreCrop, make_crop
 from mobilevit_keras.data.decoding import decode_window
-from mobilevit_keras.data.geometry import Geometry
+from mobilevit_keras.data.geometry import Geometry, check_interpolation
 from mobilevit_keras.data.scales import Schedule, Steps
 from mobilevit_keras.data.skipped import SkippedImages, clear_errors, described
 from mobilevit_keras.data.source import Source
@@ -61,6 +61,7 @@ class MultiScaleDataset(EpochAdapter):
             and aspect, as classifiers learn; `"short_side"`, a square of the image at a random
             scale, as segmenters do; `"sample"`, one around boxes, as detectors do.
         crop_area: Smallest and largest part of an image's area that a random resized crop covers.
+        interpolation: How crops are resized, `"bilinear"` or `"bicubic"`; see `Geometry.resize`.
         short_side: Smallest and largest short side of the scaled image, in parts of the step's
             size.
         zoom_out: How many times its sides an image is laid into, at most, before a sample is taken.
@@ -99,6 +100,7 @@ class MultiScaleDataset(EpochAdapter):
         crop_area: tuple[float, float] = CROP_AREA,
         short_side: tuple[float, float] = SHORT_SIDE,
         zoom_out: float = ZOOM_OUT,
+        interpolation: str = "bilinear",
         horizontal_flip: bool = True,
         policy: AdvancedPolicy | None = None,
         seed: int = 0,
@@ -108,6 +110,7 @@ class MultiScaleDataset(EpochAdapter):
         prepare: Callable[[tf.Tensor, Any], tuple[tf.Tensor, Any]] | None = None,
     ):
         _check(source, augmentation, policy)
+        check_interpolation(interpolation)
         self.crop = make_crop(crop, crop_area, short_side, zoom_out)
         missing = [name for name in self.crop.needs if name not in source.fields]
         if missing:
@@ -129,6 +132,7 @@ class MultiScaleDataset(EpochAdapter):
         )
         self.augmentation = augmentation
         self.seed = seed
+        self.interpolation = interpolation
         self.horizontal_flip = horizontal_flip
         self.policy = policy or AdvancedPolicy()
         self.one_hot = one_hot
@@ -352,7 +356,8 @@ class MultiScaleDataset(EpochAdapter):
             cut_out, chosen = decode_window(contents, choose, tf.cast(tf.stack(size), tf.int32))
             targets = chosen.pop("targets")
             geometry = Geometry(size=size, flip=image["flip"], **chosen)
-            pixels, moved = geometry.resize(cut_out), move_targets(targets, geometry)
+            pixels = geometry.resize(cut_out, self.interpolation)
+            moved = move_targets(targets, geometry)
             if augmenter is None:
                 return image["index"], geometry.place(pixels), moved
             return image["index"], pixels, moved, chosen

@@ -234,6 +234,34 @@ class QuantizedActivation(_BeforeGrid):
         }
 
 
+@keras.saving.register_keras_serializable("mobilevit_keras")
+class OnGrid(FakeQuantized):
+    """Rounds what was made of values on a grid back to that grid, of which it knows the step only.
+
+    For operations that a converted file computes on the grid of their input, and whose values lie
+    between the input's. Training passes the values on as they are.
+
+    Input shape: any
+    Output shape: the same, float32.
+    """
+
+    def build(self, input_shape) -> None:
+        self.input_step = self.add_weight(
+            name="input_step", shape=(), initializer="zeros", dtype="float32", trainable=False
+        )
+
+    def call(self, inputs, training=None):
+        if self.mode == PROBED:
+            self.input_step.assign(ops.max(inputs))
+        if not self.computes_in_codes(training):
+            return inputs
+        step = ops.where(self.input_step.value > 0.0, self.input_step.value, 1.0)
+        return ops.where(self.input_step.value > 0.0, ops.round(inputs / step) * step, inputs)
+
+    def compute_output_shape(self, input_shape) -> tuple:
+        return tuple(input_shape)
+
+
 def activation_layer(form: str, activation: str | None, quantizes_output: bool = True):
     """The activation of a form, something to call."""
     if form == QUANTIZED:

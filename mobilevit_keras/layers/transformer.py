@@ -1,23 +1,31 @@
-import warnings
-
 import keras
 from keras import ops
 
 from mobilevit_keras.layers.batch_norm import EPSILON
-from mobilevit_keras.layers.fake_quant import FLOAT_AGAIN, quantize, quantizer
-from mobilevit_keras.layers.forms import QUANTIZED, TRAINING, check_form
-from mobilevit_keras.layers.quantized_layers import activation_layer, conv_layer
+from mobilevit_keras.layers.fake_quant import FLOAT_AGAIN, quantize
+from mobilevit_keras.layers.forms import QUANTIZED, TRAINING
+from mobilevit_keras.layers.pre_norm import PreNormLayer, softmax_over_tokens
+from mobilevit_keras.layers.quantized_layers import conv_layer
 
 
-def token_dense(units: int, name: str, dtype, form: str = TRAINING) -> keras.layers.Conv2D:
+def token_dense(
+    units: int,
+    name: str,
+    dtype,
+    form: str = TRAINING,
+    stddev: float = 0.02,
+    use_bias: bool = True,
+) -> keras.layers.Conv2D:
     """A dense layer over the channels of `(B, P, N, C)`, written as a 1x1 convolution.
 
     Runtimes fuse its bias, quantize its kernel per channel and convert it, none of which holds for
     a matrix product of rank 4.
     """
     # The authors truncate this normal distribution so far out that nothing is cut.
-    normal = keras.initializers.RandomNormal(stddev=0.02)
-    return conv_layer(form)(units, 1, kernel_initializer=normal, name=name, dtype=dtype)
+    normal = keras.initializers.RandomNormal(stddev=stddev)
+    return conv_layer(form)(
+        units, 1, use_bias=use_bias, kernel_initializer=normal, name=name, dtype=dtype
+    )
 
 
 def layer_norm(form: str, name: str, dtype) -> keras.layers.LayerNormalization:
@@ -29,21 +37,12 @@ def layer_norm(form: str, name: str, dtype) -> keras.layers.LayerNormalization:
 
 
 @keras.saving.register_keras_serializable("mobilevit_keras")
-class TransformerLayer(keras.layers.Layer):
+class TransformerLayer(PreNormLayer):
     """Pre-norm transformer layer over the N tokens of each of P independent sequences.
-
-    x + Dropout(Output(Attention(Norm(x)))), then x + Dropout(Dense(Dropout(act(Dense(Norm(x)))))).
-    There is no positional encoding: what a token's place means is left to the convolutions around.
 
     Args:
         num_heads: Attention heads; must divide the channels.
-        ffn_dim: Hidden channels of the feed-forward part.
-        dropout: Rate after the attention's output projection and after the feed-forward part.
-        attention_dropout: Rate on the attention probabilities.
-        ffn_dropout: Rate after the feed-forward part's activation.
-        activation: Activation inside the feed-forward part.
-        form: "training", or a form with folded norms and attention scale. In "quantized" the dense
-            layers are fake-quantized; the sums, the norms, softmax and both products stay float.
+        ffn_dim, dropout, attention_dropout, ffn_dropout, activation, form: See `PreNormLayer`.
 
     Input shape: `(B, P, N, C)`
     Output shape: `(B, P, N, C)`
@@ -54,28 +53,24 @@ class TransformerLayer(keras.layers.Layer):
     Reference: [MobileViT](https://arxiv.org/abs/2110.02178), section 3.1.
     """
 
-    def __init__(
-        self,
-        num_heads: int,
-        ffn_dim: int,
-        dropout: float = 0.1,
-        attention_dropout: float = 0.0,
-        ffn_dropout: float = 0.0,
-        activation: str = "silu",
-        form: str = TRAINING,
-        **kwargs,
-    ) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, num_heads: int, ffn_dim: int, **kwargs) -> None:
+        super().__init__(ffn_dim, **kwargs)
         self.num_heads = num_heads
-        self.ffn_dim = ffn_dim
-        self.dropout = dropout
-        self.attention_dropout = attention_dropout
-        self.ffn_dropout = ffn_dropout
-        self.activation = activation
-        self.form = check_form(form)
-        self.act = activation_layer(form, activation)
         # Set by an exporter, see `_products`; not a part of what the layer is.
         self.splits_products = False
+
+    @property
+    def query_scale(self) -> float:
+        return (self.query.filters // self.num_heads) ** -0.5
+
+    def make_norm(self, name: str) -> keras.layers.LayerNormalization:
+        return layer_norm(self.form, name, self.dtype_policy)
+
+    def make_dense(self, units: int, name: str, channels: int) -> keras.layers.Conv2D:
+        return token_dense(units, name, self.dtype_policy, self.form)
+
+    def query_dim(self, channels: int) -> int:
+        return channels
 
     def build(self, input_shape) -> None:
         channels = input_shape[-1]
@@ -84,51 +79,7 @@ class TransformerLayer(keras.layers.Layer):
                 "`num_heads` must divide the channels. "
                 f"Received: num_heads={self.num_heads}, channels={channels}."
             )
-        dtype = self.dtype_policy
-        hidden_shape = (*input_shape[:-1], self.ffn_dim)
-        self.attention_norm = layer_norm(self.form, "attention_norm", dtype)
-        self.query = token_dense(channels, "query", dtype, self.form)
-        self.key = token_dense(channels, "key", dtype, self.form)
-        self.value = token_dense(channels, "value", dtype, self.form)
-        self.output_dense = token_dense(channels, "output_dense", dtype, self.form)
-        self.ffn_norm = layer_norm(self.form, "ffn_norm", dtype)
-        self.ffn_expand = token_dense(self.ffn_dim, "ffn_expand", dtype, self.form)
-        self.ffn_project = token_dense(channels, "ffn_project", dtype, self.form)
-        for layer in (
-            self.attention_norm,
-            self.query,
-            self.key,
-            self.value,
-            self.output_dense,
-            self.ffn_norm,
-            self.ffn_expand,
-        ):
-            layer.build(input_shape)
-        self.ffn_project.build(hidden_shape)
-        if isinstance(self.act, keras.layers.Layer):
-            self.act.build(hidden_shape)
-        self.attention_drop = keras.layers.Dropout(self.attention_dropout, dtype=dtype)
-        self.output_drop = keras.layers.Dropout(self.dropout, dtype=dtype)
-        self.hidden_drop = keras.layers.Dropout(self.ffn_dropout, dtype=dtype)
-        self.ffn_drop = keras.layers.Dropout(self.dropout, dtype=dtype)
-        self.quantize_attention_input = quantizer(self.form, "attention_input_quantizer")
-        self.quantize_query = quantizer(self.form, "query_quantizer")
-        self.quantize_key = quantizer(self.form, "key_quantizer", is_symmetric=True)
-        self.quantize_value = quantizer(self.form, "value_quantizer", is_symmetric=True)
-        self.quantize_attended = quantizer(self.form, "attended_quantizer")
-        self.quantize_output = quantizer(self.form, "output_quantizer")
-        self.quantize_ffn_input = quantizer(self.form, "ffn_input_quantizer")
-        self.quantize_ffn_output = quantizer(self.form, "ffn_output_quantizer")
-        if self.form == QUANTIZED:
-            for dense, grid in (
-                (self.query, self.quantize_query),
-                (self.key, self.quantize_key),
-                (self.value, self.quantize_value),
-                (self.output_dense, self.quantize_output),
-                (self.ffn_expand, self.act.first_grid),
-                (self.ffn_project, self.quantize_ffn_output),
-            ):
-                dense.answer_on(grid)
+        super().build(input_shape)
 
     def _split_heads(self, x, num_tokens):
         batch = ops.shape(x)[0]
@@ -164,8 +115,8 @@ class TransformerLayer(keras.layers.Layer):
             ),
         )
 
-    def _attend(self, x, training):
-        positions, num_tokens, channels = x.shape[1:]
+    def attend(self, x, training):
+        positions, num_tokens = x.shape[1:3]
         q, k, v = (
             self._split_heads(quantize(quantizer, dense(x)), num_tokens)
             for dense, quantizer in (
@@ -175,13 +126,11 @@ class TransformerLayer(keras.layers.Layer):
             )
         )
         if self.form == TRAINING:
-            q = q * (channels // self.num_heads) ** -0.5
+            q = q * self.query_scale
         if self.form == QUANTIZED:
             # In int8 the probabilities of 256 tokens would share 256 values: most would be 0 or 1.
             v = v * FLOAT_AGAIN
-        x = self._merge_heads(self._products(q, k, v, training), positions, num_tokens)
-        x = self.output_dense(quantize(self.quantize_attended, x))
-        return quantize(self.quantize_output, x)
+        return self._merge_heads(self._products(q, k, v, training), positions, num_tokens)
 
     def _products(self, q, k, v, training):
         """Softmax(q k^T) v of `(B, S, N, C / heads)`, for each of the S sequences by itself."""
@@ -198,34 +147,8 @@ class TransformerLayer(keras.layers.Layer):
         return self._product(q, k, v, training)
 
     def _product(self, q, k, v, training):
-        scores = ops.matmul(q, k)
-        with warnings.catch_warnings():
-            # At stage 5 of a 32-pixel image there is one token, rightly of probability 1.
-            warnings.filterwarnings("ignore", message="You are using a softmax over axis")
-            probabilities = ops.softmax(scores, axis=-1)
+        probabilities = softmax_over_tokens(ops.matmul(q, k))
         return ops.matmul(self.attention_drop(probabilities, training=training), v)
 
-    def call(self, inputs, training=None):
-        x = quantize(self.quantize_attention_input, self.attention_norm(inputs))
-        x = self._attend(x, training)
-        x = inputs + self.output_drop(x, training=training)
-        hidden = quantize(self.quantize_ffn_input, self.ffn_norm(x))
-        hidden = self.act(self.ffn_expand(hidden))
-        hidden = self.ffn_project(self.hidden_drop(hidden, training=training))
-        hidden = quantize(self.quantize_ffn_output, hidden)
-        return x + self.ffn_drop(hidden, training=training)
-
-    def compute_output_shape(self, input_shape) -> tuple:
-        return tuple(input_shape)
-
     def get_config(self) -> dict:
-        return {
-            **super().get_config(),
-            "num_heads": self.num_heads,
-            "ffn_dim": self.ffn_dim,
-            "dropout": self.dropout,
-            "attention_dropout": self.attention_dropout,
-            "ffn_dropout": self.ffn_dropout,
-            "activation": self.activation,
-            "form": self.form,
-        }
+        return {**super().get_config(), "num_heads": self.num_heads}

@@ -1,20 +1,29 @@
 import keras
 
-from mobilevit_keras.layers import ConvNormAct, InvertedResidual, MobileViTBlock
+from mobilevit_keras.layers import (
+    ConvNormAct,
+    InvertedResidual,
+    MobileViTBlock,
+    MobileViTV2Block,
+)
 from mobilevit_keras.layers.fake_quant import IMAGE_RANGE, ActivationQuantizer
 from mobilevit_keras.layers.forms import QUANTIZED, TRAINING
-from mobilevit_keras.models.variants import get_variant, variant_name
+from mobilevit_keras.models.variants import STAGE2_RESIDUALS, get_variant, variant_name
 from mobilevit_keras.paper import MINIMUM_SIZE, NUM_LAYERS
 
 # Strides of the inverted residuals that open stages 2 to 5, and the dilation of stage 5's, for each
 # output stride. What a stage loses in stride, only the depthwise convolutions after it make up for.
 _STRIDES = {32: (2, 2, 2, 2), 16: (2, 2, 2, 1), 8: (2, 2, 1, 1)}
 _STAGE5_DILATION = {32: 1, 16: 1, 8: 2}
+# MobileViTv2 makes up for it in its blocks, too: the dilations of stages 3 to 5's.
+_SEPARABLE_DILATIONS = {32: (1, 1, 1), 16: (1, 1, 2), 8: (1, 2, 4)}
+
+ATTENTIONS = tuple(STAGE2_RESIDUALS)
 
 
 @keras.saving.register_keras_serializable("mobilevit_keras")
 class MobileViTBackbone(keras.Model):
-    """MobileViT without its classifier: the maps of five stages.
+    """MobileViT or MobileViTv2 without its classifier: the maps of five stages.
 
     Args:
         stage_filters: Channels of stages 1 to 5.
@@ -23,10 +32,11 @@ class MobileViTBackbone(keras.Model):
         num_layers: Transformer layers of stages 3 to 5.
         patch_size: Patch side of stages 3 to 5.
         stem_filters: Channels of the first convolution.
-        num_heads: Attention heads.
-        use_fusion: See `MobileViTBlock`.
+        num_heads: Attention heads; 1 of separable attention.
+        use_fusion: See `MobileViTBlock`; False of separable attention.
+        attention: "multi_head" is MobileViT, "separable" MobileViTv2; see `MobileViTV2Block`.
         output_stride: 32, 16 or 8: pixels of the image for each cell of the last map.
-        dropout, attention_dropout, ffn_dropout: See `TransformerLayer`.
+        dropout, attention_dropout, ffn_dropout: See `PreNormLayer`.
         activation: "silu" as in the paper, or another name such as "hard_swish".
         image_shape: `(H, W, 3)`; H and W may be None for any size from 32 up.
         form: "training", "deployment" with norms folded, or "quantized", fake-quantized too (see
@@ -34,14 +44,16 @@ class MobileViTBackbone(keras.Model):
         dtype: Keras dtype policy, such as "mixed_float16"; the global one by default.
 
     Input shape: `(B, H, W, 3)`, RGB float32 in [0, 1].
-    Output shape: `(B, H / output_stride, W / output_stride, stage_filters[4])`, rounded up.
+    Output shape: `(B, H / output_stride, W / output_stride, stage_filters[4])`, rounded up; with
+    separable attention up to multiples of the patch.
 
     `pyramid_outputs` maps "P1" to "P5" to the five stages' symbolic outputs.
 
     Raises:
         ValueError: If an argument is out of its range.
 
-    Reference: [MobileViT](https://arxiv.org/abs/2110.02178), table 4.
+    Reference: [MobileViT](https://arxiv.org/abs/2110.02178), table 4;
+        [MobileViTv2](https://arxiv.org/abs/2206.02680).
     """
 
     def __init__(
@@ -54,6 +66,7 @@ class MobileViTBackbone(keras.Model):
         stem_filters: int = 16,
         num_heads: int = 4,
         use_fusion: bool = True,
+        attention: str = "multi_head",
         output_stride: int = 32,
         dropout: float = 0.1,
         attention_dropout: float = 0.0,
@@ -77,6 +90,13 @@ class MobileViTBackbone(keras.Model):
             raise ValueError(
                 f"`output_stride` must be one of {sorted(_STRIDES)}. Received: {output_stride}."
             )
+        if attention not in ATTENTIONS:
+            raise ValueError(f"`attention` must be one of {ATTENTIONS}. Received: {attention!r}.")
+        if attention == "separable" and (num_heads != 1 or use_fusion):
+            raise ValueError(
+                "Separable attention has one head, and its block no fusion. "
+                f"Received: num_heads={num_heads}, use_fusion={use_fusion}."
+            )
         if len(image_shape) != 3 or image_shape[2] != 3:
             raise ValueError(f"`image_shape` must be (H, W, 3). Received: {tuple(image_shape)}.")
         if any(side is not None and side < MINIMUM_SIZE for side in image_shape[:2]):
@@ -99,9 +119,15 @@ class MobileViTBackbone(keras.Model):
                     name=f"stage2_{i}",
                     **common,
                 )
-                for i in range(3)
+                for i in range(STAGE2_RESIDUALS[attention])
             ]
         )
+        if attention == "separable":
+            block = MobileViTV2Block
+            own = [{"dilation_rate": rate} for rate in _SEPARABLE_DILATIONS[output_stride]]
+        else:
+            block = MobileViTBlock
+            own = [{"num_heads": num_heads, "use_fusion": use_fusion}] * 3
         for i in range(3):
             stages.append(
                 [
@@ -113,16 +139,15 @@ class MobileViTBackbone(keras.Model):
                         name=f"stage{i + 3}_0",
                         **common,
                     ),
-                    MobileViTBlock(
+                    block(
                         transformer_dims[i],
                         num_layers[i],
                         patch_size=patch_size[i],
-                        num_heads=num_heads,
-                        use_fusion=use_fusion,
                         dropout=dropout,
                         attention_dropout=attention_dropout,
                         ffn_dropout=ffn_dropout,
                         name=f"stage{i + 3}_1",
+                        **own[i],
                         **common,
                     ),
                 ]
@@ -153,6 +178,7 @@ class MobileViTBackbone(keras.Model):
             "stem_filters": stem_filters,
             "num_heads": num_heads,
             "use_fusion": use_fusion,
+            "attention": attention,
             "output_stride": output_stride,
             "dropout": dropout,
             "attention_dropout": attention_dropout,
@@ -165,7 +191,7 @@ class MobileViTBackbone(keras.Model):
 
     @classmethod
     def from_variant(cls, variant: str, **overrides) -> "MobileViTBackbone":
-        """Builds "mobilevit_xxs", "mobilevit_xs" or "mobilevit_s".
+        """Builds one of the variants, such as "mobilevit_s" or "mobilevitv2_100".
 
         Args:
             variant: Name in `mobilevit_keras.models.VARIANTS`.
@@ -179,8 +205,14 @@ class MobileViTBackbone(keras.Model):
     @property
     def variant(self) -> str:
         """Name of the variant with these widths, "custom" where there is none."""
-        widths = ("stage_filters", "expand_ratio", "transformer_dims")
+        widths = ("stage_filters", "expand_ratio", "transformer_dims", "attention")
         return variant_name(*(self.config[name] for name in widths)) or "custom"
+
+    @property
+    def map_multiples(self) -> tuple[int, int, int]:
+        """What the sides of stages 3 to 5's maps are rounded up to multiples of."""
+        separable = self.config["attention"] == "separable"
+        return self.config["patch_size"] if separable else (1, 1, 1)
 
     def get_config(self) -> dict:
         return {**self.config, "name": self.name}

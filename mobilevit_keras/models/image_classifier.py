@@ -27,42 +27,52 @@ class ClassifierHead(keras.layers.Layer):
         dropout: Rate before the classifier.
         activation: Activation of the expansion.
         form: "training", or a form with folded norms.
+        use_expansion: Whether there is the expansion, which MobileViTv2 lacks.
 
     Input shape: `(B, H, W, C)`
     Output shape: `(B, K)`, logits in float32.
     """
 
     def __init__(
-        self, num_classes: int, dropout: float, activation: str, form: str, **kwargs
+        self,
+        num_classes: int,
+        dropout: float,
+        activation: str,
+        form: str,
+        use_expansion: bool = True,
+        **kwargs,
     ) -> None:
         super().__init__(**kwargs)
         self.num_classes = num_classes
         self.dropout = dropout
         self.activation = activation
         self.form = form
+        self.use_expansion = use_expansion
 
     def build(self, input_shape) -> None:
-        filters = min(4 * input_shape[-1], _MAXIMUM_EXPANSION)
-        self.expand = ConvNormAct(
-            filters,
-            1,
-            activation=self.activation,
-            form=self.form,
-            name="expand",
-            dtype=self.dtype_policy,
-        )
+        filters = input_shape[-1]
+        if self.use_expansion:
+            filters = min(4 * filters, _MAXIMUM_EXPANSION)
+            self.expand = ConvNormAct(
+                filters,
+                1,
+                activation=self.activation,
+                form=self.form,
+                name="expand",
+                dtype=self.dtype_policy,
+            )
+            self.expand.build(input_shape)
         self.drop = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
         # Logits in float32, because a loss in float16 overflows.
         self.classifier = token_dense(self.num_classes, "classifier", "float32", self.form)
         self.quantize_mean = quantizer(self.form, "mean_quantizer")
         self.quantize_logits = quantizer(self.form, "logits_quantizer")
-        self.expand.build(input_shape)
         self.classifier.build((None, 1, 1, filters))
         if self.form == QUANTIZED:
             self.classifier.answer_on(self.quantize_logits)
 
     def call(self, inputs, training=None):
-        x = self.expand(inputs, training=training)
+        x = self.expand(inputs, training=training) if self.use_expansion else inputs
         # (B, H, W, C) -> (B, 1, 1, C); the mean of a mixed-precision map is taken in float32.
         if self.form == QUANTIZED:
             # Else the converter puts the mean on the map's grid, which is far too coarse for it.
@@ -84,12 +94,13 @@ class ClassifierHead(keras.layers.Layer):
             "dropout": self.dropout,
             "activation": self.activation,
             "form": self.form,
+            "use_expansion": self.use_expansion,
         }
 
 
 @keras.saving.register_keras_serializable("mobilevit_keras")
 class MobileViTImageClassifier(VisionTask):
-    """MobileViT with its classifier: images in, logits out.
+    """MobileViT or MobileViTv2 with its classifier: images in, logits out.
 
     Args:
         backbone: The `MobileViTBackbone` to classify by.
@@ -134,6 +145,7 @@ class MobileViTImageClassifier(VisionTask):
             dropout=classifier_dropout,
             activation=backbone.config["activation"],
             form=backbone.config["form"],
+            use_expansion=backbone.config["attention"] != "separable",
             dtype=backbone.config["dtype"],
             name="head",
         )
@@ -167,7 +179,7 @@ class MobileViTImageClassifier(VisionTask):
         preprocessing: Preprocessing | dict | None = None,
         **backbone_overrides,
     ) -> Self:
-        """Builds a classifier on "mobilevit_xxs", "mobilevit_xs" or "mobilevit_s".
+        """Builds a classifier on one of the variants, such as "mobilevit_s" or "mobilevitv2_100".
 
         Args:
             variant: Name in `mobilevit_keras.models.VARIANTS`.

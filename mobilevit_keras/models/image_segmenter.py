@@ -179,7 +179,7 @@ class MobileViTImageSegmenter(VisionTask):
         output_stride: int = OUTPUT_STRIDE,
         **backbone_overrides,
     ) -> Self:
-        """Builds a segmenter on "mobilevit_xxs", "mobilevit_xs" or "mobilevit_s".
+        """Builds a segmenter on one of the variants, such as "mobilevit_s" or "mobilevitv2_100".
 
         Args:
             variant: Name in `mobilevit_keras.models.VARIANTS`.

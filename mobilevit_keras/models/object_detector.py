@@ -152,7 +152,7 @@ class MobileViTObjectDetector(VisionTask):
         preprocessing: Preprocessing | dict | None = None,
         **backbone_overrides,
     ) -> Self:
-        """Builds a detector on "mobilevit_xxs", "mobilevit_xs" or "mobilevit_s".
+        """Builds a detector on one of the variants, such as "mobilevit_s" or "mobilevitv2_100".
 
         Args:
             variant: Name in `mobilevit_keras.models.VARIANTS`.
@@ -179,11 +179,15 @@ class MobileViTObjectDetector(VisionTask):
         Args:
             height, width: The image's, in pixels; integers or scalar integer tensors.
         """
-        return image_anchors(height, width, self.min_scale, self.max_scale)
+        return image_anchors(
+            height, width, self.min_scale, self.max_scale, self.backbone.map_multiples
+        )
 
     def decoding(self, height: int, width: int) -> BoxDecoding:
         """How boxes are read from what a file of this model gives for images of a size."""
-        return BoxDecoding((height, width), self.min_scale, self.max_scale)
+        return BoxDecoding(
+            (height, width), self.min_scale, self.max_scale, self.backbone.map_multiples
+        )
 
     def targets(self, bounding_boxes: dict, height: int, width: int, iou_threshold: float = 0.5):
         """What the loss compares the outputs with; works in graphs, on sizes that only the run has.

@@ -81,6 +81,10 @@ class DescribedModel:
         return self.model_class.from_variant(self.variant, image_shape=shape, **self.overrides)
 
 
+def _v2(variant: str, parameters: int, top1: float) -> DescribedModel:
+    return DescribedModel(variant, {}, Published(256, parameters, None, None, top1))
+
+
 def _patches(sides: tuple[int, int, int], top1: float) -> DescribedModel:
     published = Published(256, 5_578_632, None, None, top1)
     return DescribedModel("mobilevit_s", {"patch_size": sides}, published)
@@ -97,7 +101,8 @@ def _detector(variant: str, parameters: int, mean_precision: float) -> Described
 
 
 # arXiv 2110.02178, tables 1 to 4 and 8; the split of its multiply-adds was counted on the authors'
-# code. MobileNetV2: arXiv 1801.04381, table 4.
+# code. MobileViTv2: arXiv 2206.02680, and the authors' list of weights. MobileNetV2: arXiv
+# 1801.04381, table 4.
 DESCRIBED_MODELS = {
     "mobilevit_xxs": DescribedModel(
         "mobilevit_xxs", {}, Published(256, 1_272_024, 407_000_000, 78_000_000, 69.0)
@@ -108,6 +113,13 @@ DESCRIBED_MODELS = {
     "mobilevit_s": DescribedModel(
         "mobilevit_s", {}, Published(256, 5_578_632, 2_001_000_000, 178_000_000, 78.4)
     ),
+    "mobilevitv2_050": _v2("mobilevitv2_050", 1_370_593, 70.18),
+    "mobilevitv2_075": _v2("mobilevitv2_075", 2_866_009, 75.56),
+    "mobilevitv2_100": _v2("mobilevitv2_100", 4_901_841, 78.09),
+    "mobilevitv2_125": _v2("mobilevitv2_125", 7_478_089, 79.65),
+    "mobilevitv2_150": _v2("mobilevitv2_150", 10_594_753, 80.38),
+    "mobilevitv2_175": _v2("mobilevitv2_175", 14_251_833, 80.84),
+    "mobilevitv2_200": _v2("mobilevitv2_200", 18_449_329, 81.17),
     "mobilevit_s, patches 3,3,3": _patches((3, 3, 3), 78.5),
     "mobilevit_s, patches 4,4,4": _patches((4, 4, 4), 77.6),
     "mobilevit_s, patches 8,4,2": _patches((8, 4, 2), 77.3),

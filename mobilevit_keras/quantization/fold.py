@@ -9,9 +9,11 @@ from mobilevit_keras.layers import (
     BatchNorm,
     ConvNormAct,
     MobileViTBlock,
-    TransformerLayer,
+    MobileViTV2Block,
+    PreNormLayer,
 )
 from mobilevit_keras.layers.fake_quant import ActivationQuantizer
+from mobilevit_keras.layers.quantized_layers import OnGrid
 from mobilevit_keras.models import VisionTask
 
 # Kernel and bias of a dense layer or convolution, float64: products of many constants are rounded
@@ -91,11 +93,11 @@ def copy_folded(source: keras.Model, target: keras.Model) -> None:
 def _copy_layer(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
     if isinstance(source, ConvNormAct):
         _assign(target.conv, _conv(source))
-    elif isinstance(source, TransformerLayer):
+    elif isinstance(source, PreNormLayer):
         _copy_transformer(source, target)
     else:
         sources, targets = _children(source), _children(target)
-        if isinstance(source, MobileViTBlock):
+        if isinstance(source, MobileViTBlock | MobileViTV2Block):
             _assign(target.project.conv, _conv(source.project, source.norm))
             del sources["norm"], sources["project"], targets["project"]
         if sources.keys() != targets.keys():
@@ -115,7 +117,7 @@ def _children(layer: keras.layers.Layer) -> dict[str, keras.layers.Layer]:
     return {
         child.name: child
         for child in layer._layers
-        if child.weights and not isinstance(child, ActivationQuantizer)
+        if child.weights and not isinstance(child, ActivationQuantizer | OnGrid)
     }
 
 
@@ -125,10 +127,12 @@ def _copy_own_weights(source: keras.layers.Layer, target: keras.layers.Layer) ->
         targets[weight.name].assign(weight)
 
 
-def _copy_transformer(source: TransformerLayer, target: TransformerLayer) -> None:
-    head_dim = source.query.filters // source.num_heads
+def _copy_transformer(source: PreNormLayer, target: PreNormLayer) -> None:
     kernel, bias = _after_norm(source.attention_norm, _affine(source.query))
-    _assign(target.query, (kernel * head_dim**-0.5, bias * head_dim**-0.5))
+    if not target.query.use_bias:
+        # Separable attention's, which changes nothing.
+        bias = np.zeros_like(bias)
+    _assign(target.query, (kernel * source.query_scale, bias * source.query_scale))
     for name in ("key", "value"):
         dense = getattr(source, name)
         _assign(getattr(target, name), _after_norm(source.attention_norm, _affine(dense)))
@@ -137,7 +141,7 @@ def _copy_transformer(source: TransformerLayer, target: TransformerLayer) -> Non
         _assign(getattr(target, name), _affine(getattr(source, name)))
 
 
-def _conv(layer: ConvNormAct, before: keras.layers.LayerNormalization | None = None) -> _Affine:
+def _conv(layer: ConvNormAct, before: keras.layers.Layer | None = None) -> _Affine:
     """Kernel and bias of a convolution with the norms around it."""
     affine = _affine(layer.conv)
     if before is not None:
@@ -160,8 +164,8 @@ def _affine(layer: keras.layers.Layer) -> _Affine:
     return kernel, np.zeros(kernel.shape[2 if is_depthwise else 3])
 
 
-def _after_norm(norm: keras.layers.LayerNormalization, affine: _Affine) -> _Affine:
-    """A 1x1 convolution that follows LayerNorm, with the norm's scale and shift in it."""
+def _after_norm(norm: keras.layers.Layer, affine: _Affine) -> _Affine:
+    """A 1x1 convolution that follows a norm, with the norm's scale and shift in it."""
     kernel, bias = affine
     shift = _numpy(norm.beta) @ kernel[0, 0]
     return kernel * _numpy(norm.gamma)[:, None], bias + shift

@@ -28,6 +28,9 @@ SCORE_NAME = "score"
 _CLEAR_SCORE = 0.4
 UNSURE_SCORE = 0.15
 
+# What scores of boxes may be off by, as a part of what logits may of their spread.
+_SCORES = 0.5
+
 # From this intersection over union on two boxes of one class are the same object's.
 _SAME = 0.5
 
@@ -102,6 +105,13 @@ class Pairs:
             return (
                 "The file's boxes must lie where they should. Their median intersection over union "
                 f"is {100 * np.median(self.overlaps):.3g}%, and must be {100 * bound.overlap:.3g}%."
+            )
+        # Of int8's scores most are zero, which hides from all of them what those of boxes are.
+        off = np.median(self.score_differences) if self.score_differences.size else 0.0
+        if off > _SCORES * bound.difference:
+            return (
+                "The file must be as sure of its boxes as it should. It is off by "
+                f"{100 * off:.2g} points, and may be by {100 * _SCORES * bound.difference:.2g}."
             )
         return None
 

@@ -6,11 +6,12 @@ import numpy as np
 
 from mobilevit_keras.tasks.logit_comparison import CLEAR, EIGHT_BITS, Bound, LogitComparison, leads
 
-# Of int8's softmax, whose answers are multiples of 1 / 256, half a step; of any other far below
-# what float16 holds (6e-8 at the least), so that every class counts.
-_INT8_GRID = 256
-_INT8_FLOOR = 0.5 / _INT8_GRID
+# Of int8's answers half a step of their grid; of any other far below what float16 holds (6e-8 at
+# the least), so that every class counts.
+_SOFTMAX_STEP = 1.0 / 256.0
 _FLOOR = 1e-8
+# Answers of fewer steps may lie on a grid by chance.
+_FEWEST_STEPS = 32
 
 
 class ProbabilityComparison(LogitComparison):
@@ -75,8 +76,23 @@ class ProbabilityComparison(LogitComparison):
 
 def logarithms(expected: np.ndarray, actual: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Logarithms of Keras's probabilities and a file's, both from the file's smallest step up."""
-    on_grid = np.array_equal(actual * _INT8_GRID, np.rint(actual * _INT8_GRID))
-    floor = _INT8_FLOOR if on_grid else _FLOOR
+    step = _step(actual)
+    floor = _FLOOR if step is None else 0.5 * step
     return tuple(
         np.log(np.maximum(values.astype(np.float64), floor)) for values in (expected, actual)
     )
+
+
+def _step(values: np.ndarray) -> float | None:
+    """The step of the int8 grid that values lie on, from 0 up; None where they lie on none.
+
+    It is that of int8's softmax or, where something follows that, the smallest value that occurs.
+    """
+    positive = values[values > 0].astype(np.float64)
+    for step, fewest in ((_SOFTMAX_STEP, 0), (positive.min(initial=1.0), _FEWEST_STEPS)):
+        codes = positive / step
+        # Float32 holds no product with a step exactly.
+        is_grid = np.all(np.abs(codes - np.rint(codes)) < 1e-4)
+        if is_grid and fewest <= codes.max(initial=0.0) < 256.5:
+            return step
+    return None

@@ -1,8 +1,9 @@
 """The one table of names: every Keras layer and what three other implementations call it."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from mobilevit_keras.models.variants import STAGE2_RESIDUALS
 from mobilevit_keras.paper import NUM_LAYERS
 
 CVNETS = "cvnets"
@@ -11,6 +12,31 @@ TIMM = "timm"
 
 RGB = "rgb"
 BGR = "bgr"
+
+
+# What comes after stage 2: MobileViT's attention, or MobileViTv2's.
+MULTI_HEAD = "multi_head"
+SEPARABLE = "separable"
+
+
+@dataclasses.dataclass(frozen=True)
+class PublishedInput:
+    """How published weights want images.
+
+    Attributes:
+        channel_order: Order of the stem's input channels.
+        short_side, crop_size, interpolation: Evaluation preprocessing.
+    """
+
+    channel_order: str
+    short_side: int
+    crop_size: int
+    interpolation: str
+
+
+# All three have MobileViTv2's from the authors, who by then trained on RGB. (Hugging Face's own
+# preprocessor of them flips to BGR; nobody here has had the weights to try which is right.)
+_V2_INPUT = PublishedInput(RGB, short_side=288, crop_size=256, interpolation="bicubic")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,18 +48,14 @@ class Layout:
         column: Its column in the tables below.
         conv: Suffix of the convolution in a convolution with batch norm.
         norm: Suffix of the batch norm there.
-        channel_order: Order of the stem's input channels in the published weights.
-        short_side, crop_size, interpolation: Evaluation preprocessing of the published weights.
+        inputs: The published weights' `PublishedInput` by attention.
     """
 
     title: str
     column: int
     conv: str
     norm: str
-    channel_order: str
-    short_side: int
-    crop_size: int
-    interpolation: str
+    inputs: Mapping[str, PublishedInput]
 
 
 LAYOUTS = {
@@ -42,31 +64,31 @@ LAYOUTS = {
         column=0,
         conv=".block.conv",
         norm=".block.norm",
-        channel_order=BGR,
-        short_side=288,
-        crop_size=256,
-        interpolation="bilinear",
+        inputs={
+            MULTI_HEAD: PublishedInput(BGR, 288, 256, "bilinear"),
+            SEPARABLE: _V2_INPUT,
+        },
     ),
     HUGGING_FACE: Layout(
         title="Hugging Face",
         column=1,
         conv=".convolution",
         norm=".normalization",
-        channel_order=BGR,
-        short_side=288,
-        crop_size=256,
-        interpolation="bilinear",
+        inputs={
+            MULTI_HEAD: PublishedInput(BGR, 288, 256, "bilinear"),
+            SEPARABLE: _V2_INPUT,
+        },
     ),
     TIMM: Layout(
         title="timm",
         column=2,
         conv=".conv",
         norm=".bn",
-        channel_order=RGB,
-        # timm keeps the central 0.9: 256 / 0.9 = 284.4.
-        short_side=284,
-        crop_size=256,
-        interpolation="bicubic",
+        inputs={
+            # timm keeps the central 0.9: 256 / 0.9 = 284.4.
+            MULTI_HEAD: PublishedInput(RGB, 284, 256, "bicubic"),
+            SEPARABLE: _V2_INPUT,
+        },
     ),
 }
 
@@ -108,8 +130,8 @@ UPDATES_COUNTER = "num_batches_tracked"
 """PyTorch's count of a batch norm's updates, which nothing computes with."""
 
 # Columns: Keras layer, kind, then the names in CVNets, Hugging Face and timm, None where the
-# implementation has no such model. "@i" after a name: the i-th third of that tensor's rows; "@i:A":
-# the i-th of two parts of each of A groups of rows.
+# implementation has no such model. "@i" after a name: the i-th of three parts of that tensor's
+# rows; "@i:A": the i-th of two parts of each of A groups of rows.
 # n counts stages from 1 and m from 0, b blocks, j transformer layers, L how many there are.
 _STEM = (("stem", CONV_NORM, "conv_1", "mobilevit.conv_stem", "stem"),)
 _INVERTED_RESIDUAL = (
@@ -141,6 +163,31 @@ _TRANSFORMER_LAYERS = (
     ("/ffn_expand", DENSE, ".pre_norm_ffn.1", ".intermediate.dense", ".mlp.fc1"),
     ("/ffn_project", DENSE, ".pre_norm_ffn.4", ".output.dense", ".mlp.fc2"),
 )
+_V2_BLOCK_CONVOLUTIONS = (
+    ("/local_3x3", DEPTHWISE_NORM, ".local_rep.0", ".conv_kxk", ".conv_kxk"),
+    ("/local_1x1/conv", CONV, ".local_rep.1.block.conv", ".conv_1x1.convolution", ".conv_1x1"),
+    ("/norm", LAYER_NORM, ".global_rep.{L}", ".layernorm", ".norm"),
+    ("/project", CONV_NORM, ".conv_proj", ".conv_projection", ".conv_proj"),
+)
+_V2_TRANSFORMER_LAYERS = (
+    ("/attention_norm", LAYER_NORM, ".pre_norm_attn.0", ".layernorm_before", ".norm1"),
+    *((f"/{own}", CONV_BIAS, f".pre_norm_attn.1.qkv_proj.block.conv@{part}",
+       f".attention.qkv_proj.convolution@{part}", f".attn.qkv_proj@{part}")
+      for part, own in enumerate(("query", "key", "value"))),
+    ("/output_dense", CONV_BIAS, ".pre_norm_attn.1.out_proj.block.conv",
+     ".attention.out_proj.convolution", ".attn.out_proj"),
+    ("/ffn_norm", LAYER_NORM, ".pre_norm_ffn.0", ".layernorm_after", ".norm2"),
+    ("/ffn_expand", CONV_BIAS, ".pre_norm_ffn.1.block.conv", ".ffn.conv1.convolution",
+     ".mlp.fc1"),
+    ("/ffn_project", CONV_BIAS, ".pre_norm_ffn.3.block.conv", ".ffn.conv2.convolution",
+     ".mlp.fc2"),
+)  # fmt: skip
+_BLOCKS = {
+    MULTI_HEAD: (_BLOCK_CONVOLUTIONS, _TRANSFORMER_LAYERS),
+    SEPARABLE: (_V2_BLOCK_CONVOLUTIONS, _V2_TRANSFORMER_LAYERS),
+}
+# What Hugging Face's names of the backbone begin with, in the tables above and of MobileViTv2.
+_BEGINNING, _V2_BEGINNING = "mobilevit.", "mobilevitv2."
 _CLASSIFIER = (
     ("head/expand", CONV_NORM, "conv_1x1_exp", "mobilevit.conv_1x1_exp", "final_conv"),
     ("head/classifier", DENSE, "classifier.fc", "classifier", "head.fc"),
@@ -173,10 +220,14 @@ _DETECTION_HEAD = (
       ))
       for part, output in enumerate(("boxes", "logits"))),
 )  # fmt: skip
+_V2_CLASSIFIER = (("head/classifier", DENSE, "classifier.1", "classifier", "head.fc"),)
 _HEADS = {
-    CLASSIFICATION: _CLASSIFIER,
-    SEGMENTATION: _SEGMENTATION_HEAD,
-    DETECTION: _DETECTION_HEAD,
+    MULTI_HEAD: {
+        CLASSIFICATION: _CLASSIFIER,
+        SEGMENTATION: _SEGMENTATION_HEAD,
+        DETECTION: _DETECTION_HEAD,
+    },
+    SEPARABLE: {CLASSIFICATION: _V2_CLASSIFIER},
 }
 _THIRDS = 3
 _HALVES = 2
@@ -215,18 +266,19 @@ def _joined(prefix: tuple[str, ...], rows: tuple, **numbers: int) -> Iterator[tu
         yield joined[0], kind, *joined[1:]
 
 
-def _backbone_rows(num_layers: tuple[int, ...]) -> Iterator[tuple]:
+def _backbone_rows(num_layers: tuple[int, ...], attention: str) -> Iterator[tuple]:
+    convolutions, transformer_layers = _BLOCKS[attention]
     yield from _STEM
-    for n, blocks in ((1, 1), (2, 3)):
+    for n, blocks in ((1, 1), (2, STAGE2_RESIDUALS[attention])):
         for b in range(blocks):
             yield from _joined(_EARLY_STAGE, _INVERTED_RESIDUAL, n=n, m=n - 1, b=b)
     for n, layers in zip((3, 4, 5), num_layers, strict=True):
         numbers = {"n": n, "m": n - 1, "L": layers}
         yield from _joined(_DOWNSAMPLING, _INVERTED_RESIDUAL, **numbers)
-        yield from _joined(_BLOCK, _BLOCK_CONVOLUTIONS, **numbers)
+        yield from _joined(_BLOCK, convolutions, **numbers)
         for j in range(layers):
             prefix = tuple(start + end for start, end in zip(_BLOCK, _TRANSFORMER, strict=True))
-            yield from _joined(prefix, _TRANSFORMER_LAYERS, **numbers, j=j)
+            yield from _joined(prefix, transformer_layers, **numbers, j=j)
 
 
 def _row_entries(layer: str, kind: str, name: str, layout: Layout) -> Iterator[Entry]:
@@ -250,14 +302,18 @@ def _row_entries(layer: str, kind: str, name: str, layout: Layout) -> Iterator[E
             yield Entry(f"{layer}/bias", f"{name}.bias", VECTOR, **place)
 
 
-def tasks(layout: str) -> tuple[str, ...]:
-    """Returns the tasks that an implementation has models for."""
+def tasks(layout: str, attention: str = MULTI_HEAD) -> tuple[str, ...]:
+    """Returns the tasks that an implementation has models with that attention for."""
     column = 2 + LAYOUTS[layout].column
-    return tuple(task for task, rows in _HEADS.items() if rows[-1][column] is not None)
+    heads = _HEADS[attention]
+    return tuple(task for task, rows in heads.items() if rows[-1][column] is not None)
 
 
 def table(
-    layout: str, num_layers: tuple[int, ...] = NUM_LAYERS, task: str = CLASSIFICATION
+    layout: str,
+    num_layers: tuple[int, ...] = NUM_LAYERS,
+    task: str = CLASSIFICATION,
+    attention: str = MULTI_HEAD,
 ) -> list[Entry]:
     """Returns an entry for every variable of a Keras model; the first is the stem's kernel.
 
@@ -265,20 +321,27 @@ def table(
         layout: "cvnets", "huggingface" or "timm".
         num_layers: Transformer layers of stages 3 to 5.
         task: One of the layout's `tasks`.
+        attention: "multi_head", or "separable" for MobileViTv2.
 
     Raises:
         ValueError: If the implementation has no such model.
     """
     described = LAYOUTS[layout]
-    if task not in tasks(layout):
+    known = tasks(layout, attention)
+    if task not in known:
         raise ValueError(
-            f"`task` must be one of {described.title}'s: {tasks(layout)}. Received: {task!r}."
+            f"`task` must be one of {described.title}'s: {known}. Received: {task!r}, "
+            f"with {attention} attention."
         )
     prefix = ENCODER_PREFIX if layout == CVNETS and task != CLASSIFICATION else ""
+    backbone = _backbone_rows(num_layers, attention)
     entries = []
-    for rows, start in ((_backbone_rows(num_layers), prefix), (_HEADS[task], "")):
+    for rows, start in ((backbone, prefix), (_HEADS[attention][task], "")):
         for layer, kind, *names in rows:
-            entries.extend(_row_entries(layer, kind, start + names[described.column], described))
+            name = start + names[described.column]
+            if attention == SEPARABLE and name.startswith(_BEGINNING):
+                name = _V2_BEGINNING + name.removeprefix(_BEGINNING)
+            entries.extend(_row_entries(layer, kind, name, described))
     return entries
 
 

@@ -1,5 +1,6 @@
 """Checkpoints of CVNets, Hugging Face and timm to Keras models, and back."""
 
+import itertools
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from mobilevit_keras.models import (
     VisionTask,
     get_variant,
 )
+from mobilevit_keras.models.variants import STAGE2_RESIDUALS
 from mobilevit_keras.paper import NUM_LAYERS
 from mobilevit_keras.weights import layouts
 from mobilevit_keras.weights.checkpoint_file import open_checkpoint
@@ -39,6 +41,10 @@ _MODELS: dict[str, type[VisionTask]] = {
 _HEAD_ARGUMENTS = {
     MobileViTImageSegmenter: {"filters": 256, "dilation_rates": (6, 12, 18)},
     MobileViTObjectDetector: {"min_scale": 0.1, "max_scale": 1.05},
+}
+_BACKBONES = {
+    layouts.MULTI_HEAD: {"num_heads": 4, "stem_filters": 16, "use_fusion": True},
+    layouts.SEPARABLE: {"num_heads": 1, "use_fusion": False},
 }
 
 
@@ -107,21 +113,23 @@ def join(parts: list[np.ndarray], groups: int) -> np.ndarray:
     return np.concatenate(grouped, axis=1).reshape(-1, *rest)
 
 
-def detect(tensors: Mapping[str, Tensor]) -> tuple[str, str]:
-    """Returns the layout and the task that the tensors' names are of.
+def detect(tensors: Mapping[str, Tensor]) -> tuple[str, str, str]:
+    """Returns the layout, the task and the attention that most of the tensors' names are of.
 
-    The task is "classification" where the last tensor of every head is missing.
+    The task is "classification" where no tensor of any head is there.
 
     Raises:
         ValueError: If there is no stem by the name of any layout.
     """
-    for layout in layouts.LAYOUTS:
-        tables = {task: layouts.table(layout, task=task) for task in layouts.tasks(layout)}
-        for task, entries in tables.items():
-            if entries[0].tensor in tensors and entries[-1].tensor in tensors:
-                return layout, task
-        if tables[layouts.CLASSIFICATION][0].tensor in tensors:
-            return layout, layouts.CLASSIFICATION
+    shared = {}
+    for layout, attention in itertools.product(layouts.LAYOUTS, STAGE2_RESIDUALS):
+        for task in layouts.tasks(layout, attention):
+            entries = layouts.table(layout, task=task, attention=attention)
+            if entries[0].tensor in tensors:
+                names = {entry.tensor for entry in entries}
+                shared[layout, task, attention] = len(names & tensors.keys())
+    if shared:
+        return max(shared, key=shared.get)
     titles = ", ".join(layout.title for layout in layouts.LAYOUTS.values())
     names = ", ".join(sorted(tensors)[:3])
     raise ValueError(
@@ -172,11 +180,11 @@ def _ported(
     variant: str | None,
     channel_order: str | None,
 ) -> VisionTask:
-    name, task = detect(tensors)
-    layout = layouts.LAYOUTS[name]
-    entries = layouts.table(name, task=task)
+    layout, task, attention = detect(tensors)
+    published = layouts.LAYOUTS[layout].inputs[attention]
+    entries = layouts.table(layout, task=task, attention=attention)
     _check_names(tensors, entries, task)
-    found, exact = _closest_variant(tensors, entries)
+    found, exact = _closest_variant(tensors, entries, attention)
     if variant is None:
         variant = found
     elif exact and variant != found:
@@ -191,9 +199,9 @@ def _ported(
         variant,
         num_classes,
         class_names=class_names,
-        preprocessing=preprocessing or published_preprocessing(task, layout),
+        preprocessing=preprocessing or published_preprocessing(task, published),
     )
-    assign(model, tensors, entries, (channel_order or layout.channel_order) == layouts.BGR)
+    assign(model, tensors, entries, (channel_order or published.channel_order) == layouts.BGR)
     return model
 
 
@@ -211,7 +219,9 @@ def _rows(tensor: Tensor) -> int:
     return max(1, *tensor.shape[:1])
 
 
-def _closest_variant(tensors: Mapping[str, Tensor], entries: list[Entry]) -> tuple[str, bool]:
+def _closest_variant(
+    tensors: Mapping[str, Tensor], entries: list[Entry], attention: str
+) -> tuple[str, bool]:
     """Returns the variant that shares most widths with the tensors, and whether it shares all."""
     by_variable = {entry.variable: tensors[entry.tensor] for entry in entries}
     stages = [f"stage{n}_0/project/conv/kernel" for n in range(1, 6)]
@@ -223,7 +233,8 @@ def _closest_variant(tensors: Mapping[str, Tensor], entries: list[Entry]) -> tup
         wanted = (*variant.stage_filters, *variant.transformer_dims)
         return sum(a == b for a, b in zip(widths, wanted, strict=True))
 
-    closest = max(VARIANTS, key=shared)
+    known = [name for name, variant in VARIANTS.items() if variant.attention == attention]
+    closest = max(known, key=shared)
     return closest, shared(closest) == len(widths)
 
 
@@ -337,10 +348,11 @@ def save_checkpoint(model: VisionTask, path: str | Path, layout: str) -> None:
     if task is None:
         names = ", ".join(cls.__name__ for cls in _MODELS.values())
         raise ValueError(f"The model must be one of {names}. Received: {type(model).__name__}.")
-    entries = layouts.table(layout, task=task)
+    attention = model.backbone.config["attention"]
+    entries = layouts.table(layout, task=task, attention=attention)
     _check_expressible(model)
     variables = {variable.path: variable for variable in model.weights}
-    flips = layouts.LAYOUTS[layout].channel_order == layouts.BGR
+    flips = layouts.LAYOUTS[layout].inputs[attention].channel_order == layouts.BGR
     tensors = {}
     for name, own in _by_tensor(entries).items():
         parts = []
@@ -367,14 +379,15 @@ def _check_expressible(model: VisionTask) -> None:
         **_HEAD_ARGUMENTS.get(type(model), {}),
         "num_layers": NUM_LAYERS,
         "patch_size": (2, 2, 2),
-        "num_heads": 4,
-        "stem_filters": 16,
-        "use_fusion": True,
+        **_BACKBONES[model.backbone.config["attention"]],
         "output_stride": model.OUTPUT_STRIDE,
         "activation": "silu",
         "form": TRAINING,
     }
     config = {**model.get_config(), **model.backbone.config}
+    if model.backbone.config["attention"] == layouts.SEPARABLE:
+        # One number is all that their models have.
+        wanted["stem_filters"] = config["stage_filters"][0] // 2
     others = {name: config[name] for name in wanted}
     others = {name: value for name, value in others.items() if value != wanted[name]}
     if others:

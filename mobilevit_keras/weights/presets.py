@@ -15,7 +15,9 @@ from mobilevit_keras.weights.porting import load_checkpoint
 KERAS_SUFFIX = ".keras"
 MODEL_OF_A_RUN = "model.keras"
 
-_CVNETS = "https://docs-assets.developer.apple.com/ml-research/models/cvnets/"
+_APPLE = "https://docs-assets.developer.apple.com/ml-research/models/"
+_CVNETS = f"{_APPLE}cvnets/"
+_CVNETS_V2 = f"{_APPLE}cvnets-v2/classification/mobilevitv2/imagenet1k/256x256/"
 _HUB = "https://huggingface.co/"
 _LICENCE = "the authors' own licence: https://github.com/apple/ml-cvnets/blob/main/LICENSE"
 _PARTIAL = "partial-"
@@ -76,6 +78,19 @@ def _detector(variant: str, megabytes: float, figure: float) -> Preset:
     return Preset(f"mobilevit_{variant}", source, None, megabytes, figure, 80, DETECTION)
 
 
+def _v2_presets(
+    variant: str, width: str, top1: float, megabytes: float, timm_sha256: str | None = None
+) -> dict[str, Preset]:
+    """The authors' and timm's MobileViTv2 of one width, trained at 256 pixels on ImageNet-1k."""
+    timm = f"{_HUB}timm/{variant}.cvnets_in1k/resolve/main/model.safetensors"
+    return {
+        f"{variant}.cvnets_in1k": Preset(
+            variant, f"{_CVNETS_V2}mobilevitv2-{width}.pt", None, megabytes, top1
+        ),
+        f"{variant}.timm_in1k": Preset(variant, timm, timm_sha256, megabytes, top1),
+    }
+
+
 # Tags: cvnets is the authors' file, hf Hugging Face's and timm timm's port of the same training.
 # The hashes are those that the hub states on the files' pages.
 PRESETS = {
@@ -129,6 +144,39 @@ PRESETS = {
         "87f5585cb61814a5e18920d556772ed9c3af6c9ad72b6cf798c654021c306f81",
         22.4,
         78.3,
+    ),
+    **_v2_presets("mobilevitv2_050", "0.5", 70.18, 5.6),
+    **_v2_presets("mobilevitv2_075", "0.75", 75.56, 11.6),
+    **_v2_presets("mobilevitv2_100", "1.0", 78.09, 19.8),
+    **_v2_presets(
+        "mobilevitv2_125",
+        "1.25",
+        79.65,
+        30.0,
+        "83a9e64c34f67185ef719d1b37886994983df0e4f6ee865ed678e48e4854fa47",
+    ),
+    **_v2_presets(
+        "mobilevitv2_150",
+        "1.5",
+        80.38,
+        42.6,
+        "4c91ca8f47269f959a88505506ecd1dbf19b2d5fa7622806be88afe5207f6164",
+    ),
+    **_v2_presets("mobilevitv2_175", "1.75", 80.84, 57.2),
+    **_v2_presets("mobilevitv2_200", "2.0", 81.17, 74.0),
+    "mobilevitv2_100.hf_in1k": Preset(
+        "mobilevitv2_100",
+        f"{_HUB}apple/mobilevitv2-1.0-imagenet1k-256/resolve/main/pytorch_model.bin",
+        None,
+        19.8,
+        78.09,
+    ),
+    "mobilevitv2_200.hf_in1k": Preset(
+        "mobilevitv2_200",
+        f"{_HUB}apple/mobilevitv2-2.0-imagenet1k-256/resolve/main/pytorch_model.bin",
+        "4c146b9d3552b5944ef8b7e1bddcac606604f822b63142f4a70ed7d7ef00c04b",
+        74.0,
+        81.17,
     ),
     "mobilevit_xxs.cvnets_voc": _segmenter(
         "xxs", f"{_CVNETS}segmentation/deeplabv3_mobilevit_xxs.pt", None, 7.6, 72.8

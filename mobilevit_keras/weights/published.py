@@ -39,15 +39,15 @@ def imagenet_class_names() -> tuple[str, ...]:
     return published_class_names(layouts.CLASSIFICATION)
 
 
-def published_preprocessing(task: str, layout: layouts.Layout) -> Preprocessing:
+def published_preprocessing(task: str, published: layouts.PublishedInput) -> Preprocessing:
     """Returns how the published models of a task are evaluated.
 
     Args:
         task: One of `layouts.tasks`.
-        layout: That of their checkpoints.
+        published: What their checkpoints want.
     """
     if task in _SIDES:
         return Preprocessing(
-            crop_size=_SIDES[task], interpolation=layout.interpolation, resize="stretch"
+            crop_size=_SIDES[task], interpolation=published.interpolation, resize="stretch"
         )
-    return Preprocessing(layout.short_side, layout.crop_size, layout.interpolation)
+    return Preprocessing(published.short_side, published.crop_size, published.interpolation)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mobilevit_keras.boxes import num_anchors, ssd_anchors
+from mobilevit_keras.boxes import image_anchors, num_anchors, ssd_anchors
 
 SIZES_320 = [(20, 20), (10, 10), (5, 5), (3, 3), (2, 2), (1, 1)]
 
@@ -36,6 +36,15 @@ def test_numbers_and_offsets_at_320_pixels():
     counts = [h * w * n for (h, w), n in zip(SIZES_320, num_anchors(), strict=True)]
     assert np.cumsum([0, *counts]).tolist() == [0, 2400, 3000, 3150, 3204, 3228, 3232]
     assert ssd_anchors(SIZES_320).shape == (3232, 4)
+
+
+def test_anchors_of_an_image():
+    np.testing.assert_array_equal(image_anchors(320, 320), ssd_anchors(SIZES_320))
+    sizes = [(14, 18), (7, 9), (4, 5), (2, 3), (1, 2), (1, 1)]
+    np.testing.assert_array_equal(image_anchors(224, 288), ssd_anchors(sizes))
+    # 13 x 36 cells of 8 pixels become 14 x 36, and those give 7 x 18: 8 x 18, then 4 x 10.
+    sizes = [(8, 18), (4, 10), (2, 5), (1, 3), (1, 2), (1, 1)]
+    np.testing.assert_array_equal(image_anchors(104, 288, multiples=(2, 2, 2)), ssd_anchors(sizes))
 
 
 def test_one_trace_serves_all_sizes():

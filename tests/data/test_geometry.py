@@ -26,6 +26,19 @@ def test_resize_and_crop_of_the_table_that_all_runtimes_read(case):
     np.testing.assert_allclose(geometry.window[2:] * scale, case["crop"], rtol=1e-5)
 
 
+def test_bicubic_crops_are_those_of_evaluation():
+    """With overshoot beside every edge of the stripes, which is cut off."""
+    image = np.zeros((20, 30, 3), np.uint8)
+    image[:, ::4] = image[::5] = 255
+    geometry = Geometry(tf.constant([0, 0, 20, 30]), (32, 48))
+    window = tf.constant(image)
+    found = geometry.resize(window, "bicubic").numpy()
+    expected = evaluation_image(window, 32, (32, 48), "bicubic", "stretch").numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert (found.min(), found.max()) == (0.0, 1.0)
+    assert np.abs(found - geometry.resize(window).numpy()).max() > 0.05
+
+
 @pytest.mark.parametrize("flip", [False, True])
 def test_boxes_and_masks_follow_the_pixels_and_come_back(flip):
     """A bright rectangle in an image: its box and its mask end up where its pixels do."""

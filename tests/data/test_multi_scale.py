@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mobilevit_keras.data import open_source
 from mobilevit_keras.data.images import evaluation_transform
 from mobilevit_keras.data.multi_scale import MultiScaleDataset
 from mobilevit_keras.data.sources.image_folder import ImageFolder
@@ -248,3 +249,19 @@ def test_bad_arguments(numbered, pipeline):
     short = {"sampler": "fixed", "base_size": 32, "batch_size": 128, "last_batch": "drop"}
     with pytest.raises(ValueError, match="one batch. Received: 100 images"):
         MultiScaleDataset(numbered, **short)
+
+
+def test_crops_are_resized_as_asked():
+    source = open_source("digits")
+    images = {}
+    for interpolation in ("bilinear", "bicubic"):
+        dataset = MultiScaleDataset(
+            source, sampler="fixed", base_size=32, batch_size=8, interpolation=interpolation
+        )
+        images[interpolation] = next(iter(dataset.epoch(0)))[0].numpy()
+    difference = np.abs(images["bicubic"] - images["bilinear"])
+    # The same crops, but for what lies between their pixels.
+    assert 0.05 < difference.max() and difference.mean() < 0.05
+    assert images["bicubic"].min() >= 0.0 and images["bicubic"].max() <= 1.0
+    with pytest.raises(ValueError, match="`interpolation` must be one of .* Received: 'nearest'"):
+        MultiScaleDataset(source, interpolation="nearest")

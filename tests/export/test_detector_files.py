@@ -1,5 +1,6 @@
 """Detectors' files of both formats in every precision and form, and the runtimes that take them."""
 
+import functools
 import json
 
 import numpy as np
@@ -26,6 +27,8 @@ NAMES = ("röt", "grün", "blau")
 # Whole numbers: between two bytes file and model may round to either side.
 IMAGES, _ = object_images(12, *SIZE, seed=1)
 PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8_full")
+FILES = (*PRECISIONS, "trained")
+IN_FILE = "in-file"
 
 
 @pytest.fixture(scope="module")
@@ -46,67 +49,67 @@ def twin(model):
 
 
 @pytest.fixture(scope="module")
-def exports(model, twin, tmp_path_factory):
-    """The folder of all files, and their reports by name."""
-    folder, reports = tmp_path_factory.mktemp("detectors"), {}
-    for precision in PRECISIONS:
-        calibration = IMAGES if precision.startswith("int8") else None
-        reports[f"{precision}.tflite"] = export_tflite(
-            model, folder / f"{precision}.tflite", SIZE, precision, IMAGES, calibration
-        )
-    reports["trained.tflite"] = export_tflite(
-        twin, folder / "trained.tflite", SIZE, "int8", IMAGES, input_type="uint8"
-    )
-    return folder, reports
+def export(model, twin, tmp_path_factory):
+    """Returns a file's path and report by name: a precision, or "trained" of the aware model."""
+    folder = tmp_path_factory.mktemp("detectors")
 
-
-@pytest.fixture(scope="module")
-def suppressing(model, twin, tmp_path_factory):
-    """The folder of the files that suppress, and their reports by name."""
-    folder, reports = tmp_path_factory.mktemp("suppressing"), {}
-    for name, source, precision in (("float32", model, "float32"), ("trained", twin, "int8")):
-        reports[f"{name}.tflite"] = export_tflite(
-            source, folder / f"{name}.tflite", SIZE, precision, IMAGES, suppression="in-file"
+    @functools.cache
+    def of_name(name, suppression="runtime"):
+        is_trained = name == "trained"
+        arguments = {"suppression": suppression}
+        if name.startswith("int8"):
+            arguments["calibration"] = IMAGES
+        if is_trained and suppression == "runtime":
+            arguments["input_type"] = "uint8"
+        path = folder / f"{name}.{suppression}.tflite"
+        precision = "int8" if is_trained else name
+        return path, export_tflite(
+            twin if is_trained else model, path, SIZE, precision, IMAGES, **arguments
         )
-    return folder, reports
+
+    return of_name
 
 
 def answers(path, images):
     return (run_tfjs if path.is_dir() else run_tflite)(path, images).outputs
 
 
-def test_answers_are_those_of_keras(model, task, exports):
-    folder, reports = exports
+@pytest.mark.parametrize(
+    ("name", "tolerance"), [("float32", 1e-4), ("float16", 0.05), ("dynamic", 0.5)]
+)
+def test_answers_are_those_of_keras(model, task, export, name, tolerance):
     expected = keras_outputs(model, task, IMAGES)
-    assert (expected["location"].shape, expected["score"].shape) == (
-        (12, NUM_ANCHORS, 4),
-        (12, NUM_ANCHORS, 3),
-    )
-    for name, tolerance in (("float32", 1e-4), ("float16", 0.05), ("dynamic", 0.5)):
-        found = answers(folder / f"{name}.tflite", IMAGES)
-        for output, values in expected.items():
-            np.testing.assert_allclose(found[output], values, atol=tolerance * values.std())
-    for name, report in reports.items():
-        parity = report["parity"]
-        assert parity["images"] == parity["differing_images"] == 12
-        assert parity["clear_boxes"] > 15, name
-        assert parity["box_agreement"] > 0.95 and parity["mean_iou"] > 0.9, name
+    assert expected["location"].shape == (12, NUM_ANCHORS, 4)
+    assert expected["score"].shape == (12, NUM_ANCHORS, 3)
+    found = answers(export(name)[0], IMAGES)
+    for output, values in expected.items():
+        np.testing.assert_allclose(found[output], values, atol=tolerance * values.std())
 
 
-def test_the_file_of_a_quantization_aware_model_answers_as_it_does(twin, task, exports):
+@pytest.mark.parametrize("name", FILES)
+def test_it_finds_what_keras_finds(export, name):
+    parity = export(name)[1]["parity"]
+    assert parity["images"] == parity["differing_images"] == 12
+    assert parity["clear_boxes"] > 15
+    assert parity["box_agreement"] > 0.95 and parity["mean_iou"] > 0.9
+
+
+def test_the_file_of_a_quantization_aware_model_answers_as_it_does(twin, task, export):
     expected = keras_outputs(twin, task, IMAGES)
-    found = answers(exports[0] / "trained.tflite", IMAGES)
-    # Whole numbers but for the attention, the norms and the mean, whose sums of floats differ.
+    found = answers(export("trained")[0], IMAGES)
+    # Whole numbers but for the attention, the norms and the mean, whose sums of floats differ: now
+    # and then one lands on the other side of a rounding, and what follows of that image differs.
     step = float(twin.get_layer("boxes_quantizer").step)
     codes = np.abs(found["location"] - expected["location"]) / step
     assert np.ptp(expected["location"]) / step > 100
     assert np.sort(codes.max(axis=(1, 2)))[-4] < 0.01
-    assert codes.max() < 4.5
+    # Of up to 255.
+    assert codes.max() < 6
 
 
 @pytest.mark.parametrize("name", ["int8", "trained"])
-def test_boxes_and_classes_have_grids_of_their_own_in_int8(exports, name):
-    path = exports[0] / f"{name}.tflite"
+def test_boxes_and_classes_have_grids_of_their_own_in_int8(export, name):
+    path, _ = export(name)
     structure = inspect_tflite(path)
     assert (structure.int8_share, structure.xnnpack_partitions) == (1.0, 1)
     interpreter = open_interpreter(path, use_xnnpack=False)
@@ -133,42 +136,41 @@ def test_boxes_and_classes_have_grids_of_their_own_in_int8(exports, name):
     assert {exit_["dtype"] for exit_ in interpreter.get_output_details()} == {np.float32}
 
 
-def test_every_precision_is_one_part_of_four_dimensions(exports):
-    for name, report in exports[1].items():
-        structure = report["structure"]
-        assert structure["max_rank"] == 4, name
-        if report["precision"] != "int8_full":
-            assert structure["xnnpack_partitions"] == 1, name
-            left = set(structure["left_operations"])
-            assert left <= ({"QUANTIZE"} if name == "trained.tflite" else set()), name
+@pytest.mark.parametrize("name", FILES)
+def test_every_precision_is_one_part_of_four_dimensions(export, name):
+    structure = export(name)[1]["structure"]
+    assert structure["max_rank"] == 4
+    if name != "int8_full":
+        assert structure["xnnpack_partitions"] == 1
+        assert set(structure["left_operations"]) <= ({"QUANTIZE"} if name == "trained" else set())
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_a_wrong_file_is_found_out(model, twin, task, exports, precision):
-    path = exports[0] / f"{precision}.tflite"
+def test_a_wrong_file_is_found_out(model, twin, task, export, precision):
+    path, _ = export(precision)
     expected = keras_outputs(twin if precision == "int8" else model, task, IMAGES)
     for fault, wrong in wrong_detections(lambda images: answers(path, images), IMAGES):
         assert task.compare(expected, wrong).problem("tflite", precision) is not None, fault
 
 
-def test_files_say_how_their_boxes_are_read(model, exports):
-    folder, reports = exports
-    for name, report in reports.items():
-        description = read_description(folder / name)
-        assert description == {k: report[k] for k in report.keys() - {"format", "file", "bytes"}}
-        assert description["task"] == "detection"
-        assert description["class_names"] == list(NAMES)
-        assert [(o["name"], o["shape"]) for o in description["outputs"]] == [
-            ("location", [1, NUM_ANCHORS, 4]),
-            ("score", [1, NUM_ANCHORS, 3]),
-        ]
-        assert description["suppression"] == "runtime"
-        assert description["decoding"]["variance"] == [0.1, 0.1, 0.2, 0.2]
-        assert BoxDecoding.from_json(SIZE, description["decoding"]) == model.decoding(*SIZE)
-        assert labels_path(folder / name).read_text("utf-8").splitlines() == list(NAMES)
-        json.dumps(report)
-        read = get_task("detection").for_description(description)
-        assert read.decoding == model.decoding(*SIZE) and not read.file.suppresses
+@pytest.mark.parametrize("name", FILES)
+def test_files_say_how_their_boxes_are_read(model, export, name):
+    path, report = export(name)
+    description = read_description(path)
+    assert description == {k: report[k] for k in report.keys() - {"format", "file", "bytes"}}
+    assert description["task"] == "detection"
+    assert description["class_names"] == list(NAMES)
+    assert [(o["name"], o["shape"]) for o in description["outputs"]] == [
+        ("location", [1, NUM_ANCHORS, 4]),
+        ("score", [1, NUM_ANCHORS, 3]),
+    ]
+    assert description["suppression"] == "runtime"
+    assert description["decoding"]["variance"] == [0.1, 0.1, 0.2, 0.2]
+    assert BoxDecoding.from_json(SIZE, description["decoding"]) == model.decoding(*SIZE)
+    assert labels_path(path).read_text("utf-8").splitlines() == list(NAMES)
+    json.dumps(report)
+    read = get_task("detection").for_description(description)
+    assert read.decoding == model.decoding(*SIZE) and not read.file.suppresses
 
 
 def metadata_of(path):
@@ -181,9 +183,9 @@ def metadata_of(path):
     return root.subgraphMetadata[0]
 
 
-def test_the_metadata_hold_anchors_and_units(model, exports):
+def test_the_metadata_hold_anchors_and_units(model, export):
     detector = metadata_schema("object_detector_metadata_schema")
-    graph = metadata_of(exports[0] / "float32.tflite")
+    graph = metadata_of(export("float32")[0])
     (custom,) = graph.customMetadata
     assert custom.name == b"DETECTOR_METADATA"
     options = detector.ObjectDetectorOptionsT.InitFromObj(
@@ -199,6 +201,12 @@ def test_the_metadata_hold_anchors_and_units(model, exports):
     names = [output.name for output in graph.outputTensorMetadata]
     assert names == [b"location", b"score"]
     assert [file.name for file in graph.outputTensorMetadata[1].associatedFiles] == [b"labels.txt"]
+
+
+def large_images():
+    """Images of five times the size, of which every runtime makes the same small ones."""
+    images, _ = object_images(4, *SIZE, seed=2)
+    return images.repeat(5, axis=1).repeat(5, axis=2)
 
 
 def detect_with_mediapipe(path, pixels, score):
@@ -248,10 +256,9 @@ def check_same(found, expected, score):
 
 
 @pytest.mark.parametrize("name", ["float32", "trained"])
-def test_mediapipe_detects_with_the_file_alone(model, task, exports, name):
-    # Of smaller images' boxes a whole pixel is too much.
-    path, size = exports[0] / f"{name}.tflite", (320, 640)
-    pixels, _ = object_images(4, *size, seed=2)
+def test_mediapipe_detects_with_the_file_alone(model, task, export, name):
+    path, pixels = export(name)[0], large_images()
+    size = pixels.shape[1:3]
     found = detect_with_mediapipe(path, pixels, 0.3)
     outputs = answers(path, np.rint(255.0 * model.preprocess(pixels)))
     expected = task.with_rules("mediapipe").find(outputs, 0.25)
@@ -264,51 +271,51 @@ def test_mediapipe_detects_with_the_file_alone(model, task, exports, name):
 
 
 class TestInFile:
-    def test_the_file_finds_what_its_anchors_say(self, task, exports, suppressing):
-        for name, report in suppressing[1].items():
-            found = answers(suppressing[0] / name, IMAGES)
-            plain = answers(exports[0] / name, IMAGES)
-            expected = suppress(
-                task.decoding.boxes(plain["location"]), plain["score"], **IN_FILE_RULES
-            )
-            read = get_task("detection").for_description(report)
-            assert read.file.suppresses and read.decoding is None
-            for ours, theirs in zip(read.find(found, 0.0), expected, strict=True):
-                assert len(ours["labels"]) == len(theirs["labels"]) > 0
-                np.testing.assert_allclose(ours["scores"], theirs["scores"], atol=1e-5)
-                if name == "float32.tflite":
-                    np.testing.assert_array_equal(ours["labels"], theirs["labels"])
-                    np.testing.assert_allclose(ours["boxes"], theirs["boxes"], atol=1e-5)
+    @pytest.mark.parametrize("name", ["float32", "trained"])
+    def test_the_file_finds_what_its_anchors_say(self, task, export, name):
+        path, report = export(name, IN_FILE)
+        plain = answers(export(name)[0], IMAGES)
+        expected = suppress(task.decoding.boxes(plain["location"]), plain["score"], **IN_FILE_RULES)
+        read = get_task("detection").for_description(report)
+        assert read.file.suppresses and read.decoding is None
+        for ours, theirs in zip(read.find(answers(path, IMAGES), 0.0), expected, strict=True):
+            assert len(ours["labels"]) == len(theirs["labels"])
+            np.testing.assert_allclose(ours["scores"], theirs["scores"], atol=1e-5)
+            if name == "float32":
+                np.testing.assert_array_equal(ours["labels"], theirs["labels"])
+                np.testing.assert_allclose(ours["boxes"], theirs["boxes"], atol=1e-5)
+        assert sum(len(image["labels"]) for image in expected) > 12
 
-    def test_it_is_one_part_and_one_operation(self, suppressing):
-        for name, report in suppressing[1].items():
-            structure = report["structure"]
-            assert structure["operations"][SUPPRESSION] == 1
-            assert structure["xnnpack_partitions"] == 1, name
-            assert structure["left_operations"] == {SUPPRESSION: 1}, name
-            assert [(o["name"], o["shape"]) for o in report["outputs"]] == [
-                ("location", [1, 100, 4]),
-                ("category", [1, 100]),
-                ("score", [1, 100]),
-                ("number of detections", [1]),
-            ]
+    @pytest.mark.parametrize("name", ["float32", "trained"])
+    def test_it_is_one_part_and_one_operation(self, export, name):
+        _, report = export(name, IN_FILE)
+        structure = report["structure"]
+        assert structure["operations"][SUPPRESSION] == 1
+        assert structure["xnnpack_partitions"] == 1
+        assert structure["left_operations"] == {SUPPRESSION: 1}
+        assert [(o["name"], o["shape"]) for o in report["outputs"]] == [
+            ("location", [1, 100, 4]),
+            ("category", [1, 100]),
+            ("score", [1, 100]),
+            ("number of detections", [1]),
+        ]
 
-    def test_the_order_of_the_outputs_is_what_older_programs_want(self, suppressing):
-        interpreter = open_interpreter(suppressing[0] / "float32.tflite")
-        shapes = [tuple(exit_["shape"]) for exit_ in interpreter.get_output_details()]
+    def test_the_order_of_the_outputs_is_what_older_programs_want(self, export):
+        path, _ = export("float32", IN_FILE)
+        shapes = [tuple(exit_["shape"]) for exit_ in open_interpreter(path).get_output_details()]
         assert shapes == [(1, 100, 4), (1, 100), (1, 100), (1,)]
-        graph = metadata_of(suppressing[0] / "float32.tflite")
+        graph = metadata_of(path)
         assert not graph.customMetadata
         kinds = metadata_schema().AssociatedFileType
         (labels,) = graph.outputTensorMetadata[1].associatedFiles
         assert (labels.name, labels.type) == (b"labels.txt", kinds.TENSOR_VALUE_LABELS)
 
     @pytest.mark.parametrize("name", ["float32", "trained"])
-    def test_mediapipe_runs_it(self, model, task, suppressing, name):
-        path, size = suppressing[0] / f"{name}.tflite", (320, 640)
-        pixels, _ = object_images(4, *size, seed=2)
+    def test_mediapipe_runs_it(self, model, task, export, name):
+        path, pixels = export(name, IN_FILE)[0], large_images()
+        size = pixels.shape[1:3]
         found = detect_with_mediapipe(path, pixels, 0.3)
-        read = task.for_size(model, SIZE, "in-file")
+        read = task.for_size(model, SIZE, IN_FILE)
         expected = read.find(answers(path, np.rint(255.0 * model.preprocess(pixels))), 0.0)
         for image in expected:
             image["boxes"] = to_pixels(image["boxes"], *size)
@@ -316,13 +323,25 @@ class TestInFile:
             image["boxes"] = np.clip(image["boxes"], 0, np.array(size)[[1, 0, 1, 0]])
         check_same(found, expected, 0.3)
 
-    def test_no_other_custom_operation_passes(self, exports, suppressing):
-        structure = inspect_tflite(suppressing[0] / "float32.tflite")
+    def test_it_is_compared_with_keras_too(self, model, task, export):
+        expected = keras_outputs(model, task, IMAGES)
+        read = get_task("detection").for_description(export("float32", IN_FILE)[1])
+        found = answers(export("float32", IN_FILE)[0], IMAGES)
+        comparison = read.compare(expected, found)
+        assert comparison.problem("tflite", "float32") is None
+        assert comparison.box_agreement == 1.0 and comparison.mean_iou > 0.999
+        other = found | {"category": 2.0 - found["category"]}
+        assert "that are clearly there" in read.compare(expected, other).problem(
+            "tflite", "int8_full"
+        )
+
+    def test_no_other_custom_operation_passes(self, export):
+        structure = inspect_tflite(export("float32", IN_FILE)[0])
         with pytest.raises(CheckError, match=f"must be built in. The file needs {SUPPRESSION}"):
             check_structure(structure)
         with pytest.raises(CheckError, match="but one Other. The file needs"):
             check_structure(structure, custom=("Other",))
-        plain = inspect_tflite(exports[0] / "float32.tflite")
+        plain = inspect_tflite(export("float32")[0])
         with pytest.raises(CheckError, match=f"but one {SUPPRESSION}. The file needs none other"):
             check_structure(plain, custom=(SUPPRESSION,))
 

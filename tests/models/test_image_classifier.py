@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from mobilevit_keras import MobileViTBackbone, MobileViTImageClassifier, Preprocessing
+from mobilevit_keras.layers import MapNorm
 from mobilevit_keras.models import VARIANTS, load_model
 from tests.tiny import build_tiny
 
@@ -17,7 +18,15 @@ PARAMETERS = {
     "mobilevit_xxs": (1_272_024, 924_784),
     "mobilevit_xs": (2_317_848, 1_895_216),
     "mobilevit_s": (5_578_632, 4_833_952),
+    "mobilevitv2_050": (1_370_593, 1_370_593 - 257_000),
+    "mobilevitv2_075": (2_866_009, 2_866_009 - 385_000),
+    "mobilevitv2_100": (4_901_841, 4_901_841 - 513_000),
+    "mobilevitv2_125": (7_478_089, 7_478_089 - 641_000),
+    "mobilevitv2_150": (10_594_753, 10_594_753 - 769_000),
+    "mobilevitv2_175": (14_251_833, 14_251_833 - 897_000),
+    "mobilevitv2_200": (18_449_329, 18_449_329 - 1_025_000),
 }
+V2 = {"attention": "separable", "num_heads": 1, "use_fusion": False}
 
 
 def count(weights) -> int:
@@ -79,6 +88,28 @@ def test_output_stride_8_dilates_only_stage_5s_depthwise_convolution():
     assert backbone.get_layer("stage5_0").dilation_rate == 2
 
 
+def test_mobilevit_v2s_constants_and_dilations():
+    """No dropout but the classifier's; its blocks are dilated where strides are taken away."""
+    model = MobileViTImageClassifier.from_variant("mobilevitv2_050", 5, output_stride=8)
+    layers = list(model._flatten_layers())
+    assert {layer.epsilon for layer in layers if isinstance(layer, MapNorm)} == {1e-5}
+    assert sum(isinstance(layer, MapNorm) for layer in layers) == 2 * (2 + 4 + 3) + 3
+    dropouts = [layer for layer in layers if isinstance(layer, keras.layers.Dropout)]
+    assert {layer.rate for layer in dropouts if layer is not model.head.drop} == {0.0}
+    names = ("stage4_0", "stage4_1", "stage5_0", "stage5_1")
+    rates = [model.backbone.get_layer(name).dilation_rate for name in names]
+    assert rates == [1, 2, 2, 4]
+    backbone = MobileViTBackbone.from_variant("mobilevitv2_050", output_stride=16)
+    assert [backbone.get_layer(name).dilation_rate for name in names] == [1, 1, 1, 2]
+
+
+def test_mobilevit_v2_rounds_its_maps_up():
+    backbone = MobileViTBackbone.from_variant("mobilevitv2_050", image_shape=(104, 224, 3))
+    shapes = [tuple(x.shape[1:3]) for x in backbone.pyramid_outputs.values()]
+    assert shapes == [(52, 112), (26, 56), (14, 28), (8, 14), (4, 8)]
+    assert backbone.map_multiples == (2, 2, 2)
+
+
 @pytest.mark.parametrize("patch_size", [(2, 2, 2), (3, 3, 3), (4, 4, 4), (8, 4, 2)])
 def test_patch_sizes_of_the_paper_share_their_weights(rng, patch_size):
     model = MobileViTImageClassifier.from_variant("mobilevit_xxs", 5, patch_size=patch_size)
@@ -86,15 +117,17 @@ def test_patch_sizes_of_the_paper_share_their_weights(rng, patch_size):
     assert model(rng.random((1, 96, 64, 3), "float32")).shape == (1, 5)
 
 
+@pytest.mark.parametrize("own", [{}, V2])
 @pytest.mark.parametrize("height, width", [(32, 32), (33, 95), (160, 224)])
-def test_any_size_from_32(rng, height, width):
-    logits = build_tiny()(rng.random((2, height, width, 3), "float32"))
+def test_any_size_from_32(rng, height, width, own):
+    logits = build_tiny(**own)(rng.random((2, height, width, 3), "float32"))
     assert logits.shape == (2, 3)
     assert np.isfinite(logits).all()
 
 
-def test_one_trace_of_a_training_step_serves_all_sizes(rng):
-    model = build_tiny()
+@pytest.mark.parametrize("own", [{}, V2])
+def test_one_trace_of_a_training_step_serves_all_sizes(rng, own):
+    model = build_tiny(**own)
     traces = []
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3))])
@@ -142,16 +175,18 @@ def test_gradients_reach_every_weight_in_mixed_float16(rng):
 
 
 def test_the_jax_backend_gives_the_same_logits(rng, tmp_path):
-    model = build_tiny()
-    model.save(tmp_path / "model.keras")
+    models = {"v1": build_tiny(), "v2": build_tiny(**V2)}
+    for name, model in models.items():
+        model.save(tmp_path / f"{name}.keras")
     images = {"even": rng.random((2, 64, 64, 3), "f"), "odd": rng.random((2, 40, 56, 3), "f")}
     np.savez(tmp_path / "images.npz", **images)
     code = (
         "import keras, numpy as np, mobilevit_keras.models\n"
         "assert keras.backend.backend() == 'jax'\n"
-        "model = keras.models.load_model('model.keras')\n"
         "images = np.load('images.npz')\n"
-        "np.savez('logits.npz', **{k: np.asarray(model(images[k])) for k in images})\n"
+        "for name in ('v1', 'v2'):\n"
+        "    model = keras.models.load_model(f'{name}.keras')\n"
+        "    np.savez(f'{name}.npz', **{k: np.asarray(model(images[k])) for k in images})\n"
     )
     subprocess.run(
         [sys.executable, "-c", code],
@@ -159,9 +194,10 @@ def test_the_jax_backend_gives_the_same_logits(rng, tmp_path):
         check=True,
         env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
     )
-    logits = np.load(tmp_path / "logits.npz")
-    for name, x in images.items():
-        np.testing.assert_allclose(logits[name], model(x), atol=1e-4)
+    for name, model in models.items():
+        logits = np.load(tmp_path / f"{name}.npz")
+        for size, x in images.items():
+            np.testing.assert_allclose(logits[size], model(x), atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -175,6 +211,11 @@ def test_the_jax_backend_gives_the_same_logits(rng, tmp_path):
         ({"image_shape": (64, 64, 1)}, r"must be \(H, W, 3\). Received: \(64, 64, 1\)"),
         ({"patch_size": (2, 2)}, r"`patch_size` must hold 3 numbers. Received: \(2, 2\)"),
         ({"form": "folded"}, "`form` must be one of"),
+        ({"attention": "linear"}, "must be one of .'multi_head', 'separable'.. Received: 'linear'"),
+        (
+            {"variant": "mobilevitv2_050", "use_fusion": True},
+            "its block no fusion. Received: num_heads=1, use_fusion=True",
+        ),
         ({"preprocessing": {"short_side": 200}}, "crop_size=256, short_side=200"),
     ],
 )

@@ -21,7 +21,16 @@ def count(weights) -> int:
 
 
 def test_the_table_of_parameters_is_complete():
-    assert PARAMETERS.keys() == VARIANTS.keys()
+    multi_head = {name for name, row in VARIANTS.items() if row.attention == "multi_head"}
+    assert PARAMETERS.keys() == multi_head
+
+
+def test_on_mobilevit_v2(rng):
+    model = MobileViTImageSegmenter.from_variant("mobilevitv2_050", 3)
+    # At output stride 16, stages 4 and 5 have 5 x 7 cells, which become even.
+    assert model(rng.random((1, 80, 112, 3), "float32")).shape == (1, 6, 8, 3)
+    assert model.backbone.get_layer("stage5_1").dilation_rate == 2
+    assert model.segment(rng.random((1, 80, 112, 3), "float32")).shape == (1, 80, 112)
 
 
 @pytest.mark.parametrize("variant", PARAMETERS)

@@ -20,6 +20,7 @@ def difference(model, folded, size):
         ({"use_fusion": False, "activation": "hard_swish"}, (64, 64)),
         ({"output_stride": 8, "patch_size": (8, 4, 2)}, (64, 96)),
         ({"image_shape": (64, 64, 3), "num_heads": 2}, (64, 64)),
+        ({"attention": "separable", "num_heads": 1, "use_fusion": False}, (40, 72)),
     ],
 )
 def test_fold_keeps_the_function(backbone, size):

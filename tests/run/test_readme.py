@@ -35,7 +35,8 @@ SMALL = {
     "python -m train segmentation --recipe finetune_segmentation": "--smoke --epochs 30 "
     "--ema-decay 0.5",
     "python -m convert tflite runs/streets/model.keras": "--size 64",
-    "python -m train detection --recipe finetune_detection": "--smoke --epochs 30 --ema-decay 0.5",
+    "python -m train detection --recipe finetune_detection": "--smoke --epochs 30 --ema-decay 0.5 "
+    "--sizes 64",
     "python -m convert tflite runs/cells/model.keras": "--size 64",
 }
 
@@ -74,7 +75,7 @@ def run(command: str) -> int:
 
 @pytest.mark.slow
 @pytest.mark.tfjs
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_commands(folder, monkeypatch):
     served = []
     monkeypatch.setattr("convert.demo_command.serve", lambda *arguments: served.append(arguments))

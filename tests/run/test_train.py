@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import dataclasses
 import io
 import json
 import shutil
@@ -162,6 +163,27 @@ def test_the_papers_recipe():
     assert (config.epochs, config.batch_size, config.base_size) == (300, 1024, 256)
     assert config.sizes == (160, 192, 256, 288, 320)
     assert (config.evaluation_short_side, config.evaluation_crop_size) == (288, 256)
+
+
+def test_the_recipes_of_mobilevit_v2():
+    config = ClassificationConfig(**load_recipe("mobilevitv2_imagenet"))
+    assert (config.variant, config.sampler, config.base_size) == ("mobilevitv2_100", "fixed", 256)
+    assert (config.augmentation, config.interpolation) == ("advanced", "bicubic")
+    assert dataclasses.asdict(config.preprocessing()) == {
+        "short_side": 288,
+        "crop_size": 256,
+        "interpolation": "bicubic",
+        "resize": "crop",
+    }
+    recipe = config.recipe()
+    assert (recipe.clip_norm, recipe.decay_norms_and_biases) == (10.0, False)
+    assert (recipe.peak_learning_rate, recipe.final_learning_rate) == (0.0075, 0.00075)
+    multi_scale = ClassificationConfig(**load_recipe("mobilevitv2_multi_scale"))
+    assert multi_scale.sampler == "multi_scale_variable_batch"
+    others = ("sampler", "sizes")
+    assert {k: v for k, v in vars(multi_scale).items() if k not in others} == {
+        k: v for k, v in vars(config).items() if k not in others
+    }
 
 
 MISTAKES = {

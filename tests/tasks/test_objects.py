@@ -75,6 +75,9 @@ def test_boxes_are_what_a_user_sees(task, run):
     comparison = task.compare(expected, moved)
     assert "must lie where they should" in comparison.pairs.problem(BOUNDS["tflite", "float32"])
     assert 0.9 < comparison.mean_iou < 0.995
+    unsure = task.compare(expected, expected | {"score": 0.5 * expected["score"]})
+    problem = unsure.pairs.problem(BOUNDS["tflite", "int8_full"])
+    assert "must be as sure of its boxes" in problem
     lost = expected["score"].copy()
     for image in lost[:4]:
         image[image.max(axis=-1) > 0.1] *= 0.1

@@ -6,7 +6,7 @@ import pytest
 from mobilevit_keras.export.serving import keras_outputs
 from mobilevit_keras.tasks import CheckError, get_task
 from mobilevit_keras.tasks.logit_comparison import BOUNDS
-from mobilevit_keras.tasks.probabilities import ProbabilityComparison
+from mobilevit_keras.tasks.probabilities import ProbabilityComparison, logarithms
 from tests.export.wrong_files import wrong_answers
 from tests.tiny import build_tiny, coloured_images, tell_images_apart
 
@@ -94,6 +94,17 @@ def test_answers_of_int8_softmax_are_compared_on_its_grid():
     on_grid = np.rint(expected * 256.0).clip(0, 255) / 256.0
     assert (on_grid == 0).mean() > 0.3
     assert ProbabilityComparison(expected, on_grid).problem("tflite", "int8_full") is None
+
+
+def test_the_step_of_a_file_is_found():
+    values = np.arange(1, 200) * np.float32(0.0037)
+    expected, actual = logarithms(values, np.append(values[1:], values[0]))
+    np.testing.assert_allclose(np.exp(expected).min(), 0.0037, rtol=1e-5)
+    _, zero = logarithms(values, values - values[0])
+    np.testing.assert_allclose(np.exp(zero[0]), 0.5 * 0.0037, rtol=1e-5)
+    # Two values alone lie on any grid.
+    _, few = logarithms(np.ones(2), np.array([0.0, 0.3]))
+    assert np.exp(few[0]) < 1e-7
 
 
 def test_what_a_report_holds():

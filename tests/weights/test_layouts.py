@@ -12,12 +12,17 @@ from mobilevit_keras.models import (
 )
 from mobilevit_keras.weights import layouts
 
-CASES = [(layout, task) for layout in layouts.LAYOUTS for task in layouts.tasks(layout)]
+CASES = [
+    (layout, task, attention)
+    for layout in layouts.LAYOUTS
+    for attention in ("multi_head", "separable")
+    for task in layouts.tasks(layout, attention)
+]
 
 
-@pytest.mark.parametrize("layout, task", CASES)
-def test_every_part_of_every_tensor_has_one_variable(layout, task):
-    entries = layouts.table(layout, task=task)
+@pytest.mark.parametrize("layout, task, attention", CASES)
+def test_every_part_of_every_tensor_has_one_variable(layout, task, attention):
+    entries = layouts.table(layout, task=task, attention=attention)
     assert len({entry.variable for entry in entries}) == len(entries)
     parts = collections.defaultdict(list)
     for entry in entries:
@@ -49,6 +54,17 @@ def test_the_table_names_every_variable_of_the_model(task):
     model = MODELS[task].from_variant("mobilevit_xxs", num_classes=2)
     table = layouts.table("cvnets", task=task)
     assert {weight.path for weight in model.weights} == {entry.variable for entry in table}
+
+
+def test_the_layouts_of_mobilevit_v2():
+    model = MobileViTImageClassifier.from_variant("mobilevitv2_050", num_classes=2)
+    variables = {weight.path for weight in model.weights}
+    for layout in layouts.LAYOUTS:
+        entries = layouts.table(layout, attention="separable")
+        assert {entry.variable for entry in entries} == variables
+        assert layouts.LAYOUTS[layout].inputs["separable"].channel_order == "rgb"
+    with pytest.raises(ValueError, match="Received: 'segmentation', with separable attention"):
+        layouts.table("cvnets", task="segmentation", attention="separable")
 
 
 def test_other_depths_have_other_names():

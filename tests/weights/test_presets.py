@@ -100,8 +100,12 @@ def test_table():
         assert preset.sha256 is None or len(bytes.fromhex(preset.sha256)) == 32
         assert preset.licence
     assert len({preset.file_name for preset in PRESETS.values()}) == len(PRESETS)
-    for variant in VARIANTS:
-        for tag in ("cvnets_in1k", "cvnets_voc", "hf_voc", "cvnets_coco"):
+    of_attention = {
+        "multi_head": ("cvnets_in1k", "cvnets_voc", "hf_voc", "cvnets_coco"),
+        "separable": ("cvnets_in1k", "timm_in1k"),
+    }
+    for variant, row in VARIANTS.items():
+        for tag in of_attention[row.attention]:
             assert f"{variant}.{tag}" in PRESETS
 
 
