@@ -1,7 +1,7 @@
-/** Links that open given models. */
+/** Names of models, and links that open given ones. */
 import assert from "node:assert/strict";
 import test from "node:test";
-import { linkedModels, linkTo, type SiteModel } from "../src/app/site";
+import { linkedModels, linkTo, type SiteModel, variantTitle } from "../src/app/site";
 
 const made = (id: string, file?: File): SiteModel => ({ id, name: id, title: id, detail: "", files: {}, reports: {}, file });
 const [a, b, c] = ["xxs-int8-0123456789", "xxs-float32-0123456789", "s-int8-aaaaaaaaaa"].map((id) => made(id)) as [
@@ -29,4 +29,11 @@ test("a link opens what was selected when it was made", () => {
 test("a file that somebody gave the page has no link", () => {
   const given = made("file-1", {} as File);
   assert.equal(linkTo("https://h/site/?model=x", [...models, given], [given]), "https://h/site/");
+});
+
+test("names that people read", () => {
+  assert.equal(variantTitle("mobilevit_xxs"), "MobileViT XXS");
+  assert.equal(variantTitle("mobilevitv2_075"), "MobileViTv2 0.75");
+  assert.equal(variantTitle("mobilevitv2_200"), "MobileViTv2 2");
+  assert.equal(variantTitle("custom"), "custom");
 });

@@ -78,6 +78,8 @@ function showState(state: State): void {
   byId("camera-bar").hidden = !hasCamera;
   byId<HTMLButtonElement>("capture").disabled = !isOn;
   byId("rate").hidden = state.name !== "live";
+  // There is nothing to set until a picture is taken; the buttons below stay where they are.
+  byId("control").style.visibility = state.name === "camera" ? "hidden" : "";
   byId("camera").setAttribute("aria-pressed", String(mode === "camera"));
   byId("live").setAttribute("aria-pressed", String(mode === "live"));
   const again = byId<HTMLButtonElement>("predict");

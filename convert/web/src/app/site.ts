@@ -32,10 +32,15 @@ export interface Site {
 
 type Entry = Omit<SiteModel, "title" | "detail">;
 
-/** "mobilevit_xxs" is "MobileViT XXS"; other names stay as they are. */
-function variantTitle(variant: string): string {
+/**
+ * "mobilevit_xxs" is "MobileViT XXS", "mobilevitv2_075" is "MobileViTv2 0.75"; other names stay as
+ * they are.
+ */
+export function variantTitle(variant: string): string {
   const [, size] = /^mobilevit_(\w{1,4})$/.exec(variant) ?? [];
-  return size ? `${text.family} ${size.toUpperCase()}` : variant;
+  if (size) return `${text.family} ${size.toUpperCase()}`;
+  const [, width] = /^mobilevitv2_(\d{3})$/.exec(variant) ?? [];
+  return width ? `${text.family}v2 ${Number(width) / 100}` : variant;
 }
 
 /** What models recognise where nothing else is said. */

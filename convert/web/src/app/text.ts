@@ -22,7 +22,8 @@ export const text = {
   predict: "Predict again",
   copyResult: "Copy",
   copied: "Copied.",
-  savePicture: "Save picture",
+  savePicture: "Save",
+  savePictureLabel: "Save the picture with what was found",
   pictureName: "result.png",
   samples: "Samples",
   videoLabel: "Camera picture",
@@ -45,7 +46,7 @@ export const text = {
   predicted: (model: string, answer: string) => `${model}: ${answer}`,
   opacity: "Colours",
   scoreAtLeast: "Score from",
-  nothingFound: (percent: number) => `Nothing with a score of ${percent} % or more.`,
+  nothingFound: (percent: number) => `Nothing with a score of ${percent}\u00a0% or more.`,
   objects: (label: string, count: number) => `${count} × ${label}`,
   objectCount: (count: number, best: string) => (count === 1 ? best : `${count} ×, up to ${best}`),
   object: (label: string, share: string, [left, top, right, bottom]: readonly number[]) =>
