@@ -21,6 +21,8 @@ from mobilevit_keras.tasks.detection_files import IN_FILE_RULES
 from tests.export.wrong_files import wrong_detections
 from tests.tiny import build_tiny, load_tiny_detector, object_images
 
+pytestmark = pytest.mark.slow
+
 SIZE = (64, 128)
 NUM_ANCHORS = 268
 NAMES = ("röt", "grün", "blau")

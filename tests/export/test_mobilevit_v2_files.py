@@ -9,6 +9,8 @@ from mobilevit_keras.layers.quantized_layers import OnGrid
 from mobilevit_keras.quantization import quantize_aware
 from tests.tiny import build_tiny, coloured_images, tell_images_apart
 
+pytestmark = pytest.mark.slow
+
 # Stage 5 has 3 x 3 cells, which are resized for patches of 2 x 2.
 SIZE = 96
 IMAGES = coloured_images(8, SIZE, seed=1)

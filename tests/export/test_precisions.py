@@ -131,7 +131,7 @@ def test_checks_name_what_fails(folder):
     check_structure(structure, 1, is_int8=True)
     for change, part in (
         ({"high_rank_tensors": ("unfold",), "max_rank": 6}, "Rank 6: unfold"),
-        ({"foreign_operations": ("FlexErf",)}, "needs FlexErf"),
+        ({"foreign_operations": ("FlexErf",), "operations": {"FlexErf": 2}}, "needs FlexErf .2."),
         ({"float_convolutions": ("stem/conv",)}, "in float: stem/conv"),
         ({"left_operations": {"SOFTMAX": 1}}, "leaves {'SOFTMAX': 1}"),
         ({"xnnpack_partitions": 3}, "It makes 3"),

@@ -19,6 +19,8 @@ from mobilevit_keras.tasks import get_task
 from tests.export.wrong_files import wrong_maps
 from tests.tiny import load_tiny_segmenter, patched_images
 
+pytestmark = pytest.mark.slow
+
 SIZE = (64, 96)
 NAMES = ("röt", "grün", "blau")
 # Whole numbers: between two bytes file and model may round to either side.

@@ -16,7 +16,7 @@ from tests.run.browser_page import RUNTIMES, data_url
 from tests.run.test_browser_pages import PHONE, violations
 from tests.tiny import load_tiny_segmenter, patched_images
 
-pytestmark = pytest.mark.tfjs
+pytestmark = [pytest.mark.tfjs, pytest.mark.slow]
 
 NAMES = ("red", "green", "blue")
 SIZE = (64, 96)

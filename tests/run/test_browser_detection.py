@@ -17,7 +17,7 @@ from tests.run.test_browser_dense import choose, open_page, set_level
 from tests.run.test_browser_pages import PHONE, violations
 from tests.tiny import load_tiny_detector, object_images
 
-pytestmark = pytest.mark.tfjs
+pytestmark = [pytest.mark.tfjs, pytest.mark.slow]
 
 NAMES = ("red", "green", "blue")
 SIZE = (64, 128)

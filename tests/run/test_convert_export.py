@@ -178,6 +178,7 @@ class TestSegmenter:
         assert status == 0, errors
         assert "64x64" in printed and "50.0%" in printed
 
+    @pytest.mark.slow
     def test_summary(self, segmenter_folder, convert, tmp_path):
         """Two files of two sizes beside the model, on a folder of masks."""
         run, data = tmp_path / "run", tmp_path / "data"

@@ -16,6 +16,8 @@ from mobilevit_keras.export import export_tflite
 from mobilevit_keras.inference import detect_images
 from tests.tiny import load_tiny_detector, object_images
 
+pytestmark = pytest.mark.slow
+
 SIZE = (64, 128)
 NAMES = ("red", "green", "blue")
 

@@ -294,6 +294,7 @@ def half_way(run, photos, tmp_path) -> tuple[Path, Path]:
     return output, tmp_path / "photos"
 
 
+@pytest.mark.slow
 def test_a_resumed_run_tells_of_images_that_are_gone(half_way, capsys):
     output, photos = half_way
     before = open_source(f"folder:{photos}").num_examples("train")
@@ -323,6 +324,7 @@ def test_weights_of_another_variant(run, photos, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_fine_tuning_starts_from_a_trained_model(run, photos, tmp_path, capsys):
     trained, _ = run
     shutil.copytree(photos, tmp_path / "photos")

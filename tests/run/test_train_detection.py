@@ -155,6 +155,7 @@ class TestEvaluate:
 
 
 @pytest.mark.parametrize("build", [build_tiny, build_tiny_detector])
+@pytest.mark.slow
 def test_a_backbone_that_has_learned(build, tmp_path):
     """A classifier's, and a detector's of other classes."""
     trained = build(5, tuple("abcde"), num_layers=(1, 1, 1))
@@ -169,6 +170,7 @@ def test_a_backbone_that_has_learned(build, tmp_path):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_int8_with_a_teacher(run, tmp_path):
     trained, _ = run
     flags = ["--weights", trained / "model.keras", "--output", tmp_path / "run", *SMALL[:2]]

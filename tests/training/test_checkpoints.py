@@ -149,6 +149,7 @@ class TestResume:
         assert newest_checkpoint(tmp_path / "missing") is None
         assert Checkpoints(tmp_path, RandomPipeline(LENGTHS), resume="auto").resume is None
 
+    @pytest.mark.slow
     def test_other_batches_are_refused(self, tmp_path):
         """As another number of replicas would make them: the same step would be other images."""
         run(tmp_path, epochs=1)

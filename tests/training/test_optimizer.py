@@ -100,6 +100,7 @@ def test_weight_decay_shrinks_a_weight_without_gradient():
     np.testing.assert_allclose(variable, [2.0 * 0.95, -4.0 * 0.95], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_loss_scaling_of_mixed_precision_trains(rng):
     model = build_tiny(dtype="mixed_float16")
     before = model.get_weights()

@@ -81,6 +81,7 @@ def assert_equal_weights(a, b):
 
 
 class TestScript:
+    @pytest.mark.slow
     def test_interrupted_and_run_again(self, photos, whole, tmp_path):
         """The losses of the interrupted script and of the one that goes on, to the bit."""
         expected, history, losses = whole
@@ -93,6 +94,7 @@ class TestScript:
             assert values == history[name][-len(values) :]
         assert_equal_weights(found, expected)
 
+    @pytest.mark.slow
     def test_the_command_trains_the_same_weights(self, photos, whole, tmp_path, monkeypatch):
         monkeypatch.setattr(
             assembly, "build_model", lambda config, class_names: tiny_model(class_names)
