@@ -140,6 +140,7 @@ def test_files_say_what_they_are(exports):
         ]
 
 
+@pytest.mark.slow
 def test_a_second_model_changes_nothing_for_the_first(tflite_exports, images, tmp_path):
     shutil.copy(tflite_exports[0] / "model.tflite", tmp_path / "first.tflite")
     shutil.copy(tflite_exports[0] / "model.labels.txt", tmp_path / "first.labels.txt")
@@ -252,6 +253,7 @@ def test_a_full_disk_leaves_the_old_file(model, images, tmp_path):
 
 
 @pytest.mark.tfjs
+@pytest.mark.slow
 def test_a_disk_that_the_converter_fills_leaves_nothing(model, images, tmp_path, monkeypatch):
     convert = tfjs.convert
 
@@ -291,6 +293,7 @@ def test_arguments_are_checked(model, tmp_path):
 
 
 @pytest.mark.tfjs
+@pytest.mark.slow
 def test_a_tfjs_model_of_an_earlier_version_is_replaced(model, images, tfjs_exports, tmp_path):
     shutil.copytree(tfjs_exports[0] / "tfjs", tmp_path / "tfjs")
     (tmp_path / "tfjs" / MARK_FILE).unlink()

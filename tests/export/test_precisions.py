@@ -20,6 +20,8 @@ from mobilevit_keras.tasks import get_task
 from tests.export.wrong_files import wrong_answers
 from tests.tiny import coloured_images, load_tiny
 
+pytestmark = pytest.mark.slow
+
 # Whole numbers: between two bytes file and model may round to either side.
 IMAGES = coloured_images(8, 64, seed=1)
 TASK = get_task("classification")

@@ -32,6 +32,8 @@ from tests.run.browser_page import (
 )
 from tests.run.conftest import CLASS_NAMES, OTHER_HOST
 
+pytestmark = pytest.mark.slow
+
 
 def open_app(page) -> None:
     page.goto("/")

@@ -7,6 +7,8 @@ import pytest
 from convert.site import WEB_SOURCES
 from tests.run.browser_page import RUNTIMES, choose_runtime, settled
 
+pytestmark = pytest.mark.slow
+
 AXE = WEB_SOURCES / "node_modules" / "axe-core" / "axe.min.js"
 PHONE = {"width": 360, "height": 740}
 

@@ -45,6 +45,7 @@ def run_folder(tmp_path_factory):
 
 
 @pytest.mark.tfjs
+@pytest.mark.slow
 def test_both_formats(run_folder, convert):
     for command, name in (("tflite", "model.tflite"), ("tfjs", "tfjs")):
         status, printed, errors = convert(command, run_folder / "model.keras", run_folder / name)

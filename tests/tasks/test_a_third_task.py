@@ -14,6 +14,8 @@ from mobilevit_keras.export import run_tfjs, run_tflite
 from tests.tasks.mean_colour import MeanColour, MeanColourModel
 from tests.tiny import build_tiny
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):

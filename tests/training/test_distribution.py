@@ -180,6 +180,7 @@ def test_a_worker_that_is_killed_ends_the_others_with_one_line(photos, tmp_path)
     assert f"{last} is whole, go on with --resume." in error
 
 
+@pytest.mark.slow
 def test_workers_of_different_configurations_are_refused(photos, tmp_path):
     command = ["-m", "train", "classification", "--data", f"folder:{photos}"]
     command += ["--distribute", "multi_worker", "--batch-size", "8", "--output", tmp_path / "run"]
@@ -193,6 +194,7 @@ def test_workers_of_different_configurations_are_refused(photos, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_worker_that_fails_stops_the_others(photos, tmp_path):
     command = ["-m", "train", "classification", "--distribute", "multi_worker"]
     command += ["--batch-size", "8", "--output", tmp_path / "run"]

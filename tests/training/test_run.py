@@ -128,6 +128,7 @@ class TestRun:
         assert {path.name for path in folder.iterdir()} == names
         assert_equal_weights(mv.load_model(folder / "model.keras"), model)
 
+    @pytest.mark.slow
     def test_a_run_that_is_stopped_leaves_a_model_and_goes_on(self, photos, finished, tmp_path):
         run = make_run(photos, tmp_path)
         fit = run.model.fit
