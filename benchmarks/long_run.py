@@ -86,7 +86,7 @@ def main(arguments: list[str]) -> int:
         average = ExponentialMovingAverage(0.999)
         checkpoints = Checkpoints(Path(name) / "run", train, average, every_steps=500)
         print(f"{'step':>7} {'MiB':>9} {'seconds':>9}")
-        callbacks = [average, ImagesPerSecond(train.steps), memory, checkpoints]
+        callbacks = [average, ImagesPerSecond(checkpoints, train.steps), memory, checkpoints]
         with train.clear_errors():
             model.fit(train, epochs=epochs, verbose=0, callbacks=callbacks)
     warmup = min(1000, options.steps // 10)

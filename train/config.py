@@ -203,7 +203,7 @@ class Config:
     distribute: str = option(
         "none",
         "none, mirrored (all devices of this machine) or multi_worker (those of the machines that "
-        "TF_CONFIG names); they share each batch",
+        "TF_CONFIG names); they share each batch, and machines stop together within eight steps",
         "the run",
     )
     verbose: int = option(1, "1 a progress bar, 2 a line for each epoch, 0 silent", "the run")

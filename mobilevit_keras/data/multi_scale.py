@@ -173,7 +173,8 @@ class MultiScaleDataset(EpochAdapter):
             epoch: Number of the epoch, from 0.
             start_step: The first step to play.
             num_shards: Workers that share each batch.
-            shard_index: Which contiguous part of each batch is this worker's.
+            shard_index: Which contiguous part of each batch is this worker's. It loads and decodes
+                that part alone; of sources that shuffle within a buffer it reads all records.
 
         Returns:
             A dataset of (images, y): float32 `(B, H, W, 3)` in [0, 1], and the source's only target

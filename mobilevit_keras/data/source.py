@@ -17,6 +17,9 @@ SPLITS = ("train", "validation")
 
 Seed = Sequence[int] | int | tf.Tensor | None
 
+# What TensorFlow says where a dataset has not as many elements as were asserted.
+_OTHER_COUNT = "Input dataset was expected to contain"
+
 
 def permutation(seed: Sequence[int], length: int) -> np.ndarray:
     """Returns a permutation of `range(length)` that is the same in every release of numpy."""
@@ -143,6 +146,11 @@ class Source(abc.ABC):
         """
         if isinstance(error, tf.errors.DataLossError | tf.errors.NotFoundError):
             return f"The stored records must be whole. Received: {self} ({error.message})."
+        if isinstance(error, tf.errors.FailedPreconditionError) and _OTHER_COUNT in error.message:
+            return (
+                "The stored records must be those that were counted when the source was opened. "
+                f"Received: {self}, which holds more or fewer; start again to count them anew."
+            )
         return None
 
     def examples(self, split: str, *, shuffle_seed: Seed = None, start: int = 0) -> tf.data.Dataset:

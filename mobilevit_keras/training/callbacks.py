@@ -7,14 +7,33 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from mobilevit_keras.training.checkpoints import Checkpoints
+from mobilevit_keras.training.checkpoints import STEPS_AT_ONCE, Checkpoints
 
-# Steps whose values are read together.
-_STEPS_AT_ONCE = 16
+# Seconds between two pictures of the progress bar.
+_REDRAWN_AFTER = 1.0
+
+
+class UnreadLogs(keras.callbacks.CallbackList):
+    """Keras's list of callbacks, which leaves a step's logs on the device.
+
+    Keras's own makes Python numbers of them for every step, and so gives the device its next step
+    only when it has done the last one. Here callbacks get tensors, and those that need a number ask
+    for it when they do.
+    """
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        for callback in self.callbacks:
+            callback.on_train_batch_end(batch, logs)
+
+    def on_test_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        for callback in self.callbacks:
+            callback.on_test_batch_end(batch, logs)
 
 
 class EpochProgress(keras.callbacks.ProgbarLogger):
     """Keras's progress bar with each epoch's own number of steps, which the sizes drawn decide.
+
+    It is drawn once a second, because its figures are waited for.
 
     Args:
         steps_of_epoch: Takes an epoch, returns its number of steps.
@@ -26,7 +45,13 @@ class EpochProgress(keras.callbacks.ProgbarLogger):
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.target = self.steps_of_epoch(epoch)
+        self.drawn_at = -math.inf
         super().on_epoch_begin(epoch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        if time.monotonic() - self.drawn_at >= _REDRAWN_AFTER:
+            super().on_train_batch_end(batch, logs)
+            self.drawn_at = time.monotonic()
 
 
 class LogsOfEarlierSteps(keras.callbacks.Callback):
@@ -48,25 +73,31 @@ class ImagesPerSecond(keras.callbacks.Callback):
     """Adds images_per_second and learning_rate to the epoch's logs.
 
     Args:
+        checkpoints: The run's `Checkpoints`, which count the steps; must come after this callback.
         steps_of_epoch: Takes an epoch, returns its `Steps`.
     """
 
-    def __init__(self, steps_of_epoch) -> None:
+    def __init__(self, checkpoints: Checkpoints, steps_of_epoch) -> None:
         super().__init__()
+        self.checkpoints = checkpoints
         self.steps_of_epoch = steps_of_epoch
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.sizes = self.steps_of_epoch(epoch).batch_sizes
         self.began_at = time.monotonic()
         self.seconds, self.count = 0.0, 0
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        if self.checkpoints.step + 1 == len(self.sizes):
+            # The device may be some steps behind.
+            for value in (logs or {}).values():
+                float(value)
         self.seconds = time.monotonic() - self.began_at
         self.count += 1
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         # A training that goes on in the middle of an epoch runs the last of its steps.
-        sizes = self.steps_of_epoch(epoch).batch_sizes
-        images = int(sizes[len(sizes) - self.count :].sum())
+        images = int(self.sizes[len(self.sizes) - self.count :].sum())
         logs["images_per_second"] = images / self.seconds if self.count else math.nan
         logs["learning_rate"] = float(
             keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
@@ -74,9 +105,10 @@ class ImagesPerSecond(keras.callbacks.Callback):
 
 
 class StepLog(keras.callbacks.Callback):
-    """Writes every step for TensorBoard: size, batch, images a second, rate, and the loss so far.
+    """Writes every step's size, batch and loss so far for TensorBoard, and the run's two rates.
 
-    The loss is Keras's, the mean of the epoch up to the step.
+    The loss is Keras's, the mean of the epoch up to the step. The learning rate and images a second
+    stand at the last of the steps whose losses are read together: every 16th, and an epoch's last.
 
     Args:
         directory: Where TensorBoard looks; the events come into a folder of their own in it.
@@ -97,32 +129,34 @@ class StepLog(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.steps = self.steps_of_epoch(epoch)
-        self.ended_at = time.monotonic()
+        self.read_at = time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        now, index = time.monotonic(), self.checkpoints.step
+        index, step = self.checkpoints.step, self.checkpoints.total_step + 1
         values = {
             "size": self.steps.heights[index],
             "batch": self.steps.batch_sizes[index],
-            "images_per_second": self.steps.batch_sizes[index] / max(now - self.ended_at, 1e-9),
-            "learning_rate": keras.ops.copy(self.model.optimizer.learning_rate),
             "loss": (logs or {}).get("loss", 0.0),
         }
-        self.ended_at = now
-        self.unwritten.append((self.checkpoints.total_step + 1, values))
-        if len(self.unwritten) == _STEPS_AT_ONCE:
+        self.unwritten.append((step, values))
+        if step % STEPS_AT_ONCE == 0 or index + 1 == len(self.steps):
             self._write()
 
     def _write(self) -> None:
-        # Reading a number waits for the device, which may be some steps behind.
+        if not self.unwritten:
+            return
+        _, last = self.unwritten[-1]
+        # The device has done the steps when it has told the last one's loss.
+        last["loss"] = float(last["loss"])
+        seconds = max(time.monotonic() - self.read_at, 1e-9)
+        last["images_per_second"] = sum(of["batch"] for _, of in self.unwritten) / seconds
+        last["learning_rate"] = self.model.optimizer.learning_rate
         for step, values in self.unwritten:
             with self.writer.as_default(step=step):
                 for name, value in values.items():
                     tf.summary.scalar(f"step/{name}", float(value))
         self.unwritten.clear()
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        self._write()
+        self.read_at = time.monotonic()
 
     def on_train_end(self, logs: dict | None = None) -> None:
         self.close()

@@ -1,6 +1,5 @@
 """Checkpoints from which training goes on as if it had never stopped."""
 
-import collections
 import json
 import math
 import re
@@ -18,8 +17,9 @@ from mobilevit_keras.files import atomic_path
 
 _NAME = re.compile(r"step-(\d{8})\.npz")
 
-# Steps after which a loss is looked at: reading it at once would make each step wait for the last.
-_LOSSES_KEPT = 8
+STEPS_AT_ONCE = 16
+"""Steps whose values are read together: reading a number waits for all that the device has to do,
+also where it was computed many steps before."""
 
 
 class Preempted(Exception):
@@ -78,9 +78,10 @@ class Checkpoints(keras.callbacks.Callback):
     A checkpoint holds the model's weights, the optimizer's variables, the averages, the states of
     the random generators, the epoch's metrics so far and the place in the data: (epoch, step). Each
     file is complete or absent, and the last `keep` stay. SIGTERM and SIGINT end `fit` by
-    `Preempted` after a checkpoint at the next step or batch of validation; a second SIGINT ends at
-    once. A loss that is no finite number ends it by `FloatingPointError`, and never reaches a
-    checkpoint.
+    `Preempted` after a checkpoint at the next step or batch of validation (or the next of those at
+    which the workers ask each other); a second SIGINT ends at once. A loss that is no
+    finite number ends it by `FloatingPointError` within 16 steps, before a checkpoint, a validation
+    or anything of the epoch's end; so does a weight before it would be written.
 
     Should be the last of `fit`'s callbacks: what those after it do at an epoch's end is not done
     where the training is stopped there.
@@ -97,6 +98,8 @@ class Checkpoints(keras.callbacks.Callback):
         writes: Whether this process writes; of several workers one does, though all collect.
         anywhere: Takes whether a signal has come and says whether one has to any worker, so that
             all end after the same step.
+        ask_every: Steps, or batches of validation, from one such question to the next; one is asked
+            at every epoch's end too.
 
     Attributes:
         epoch: The epoch that `fit` begins with or is in: its `initial_epoch`.
@@ -118,6 +121,7 @@ class Checkpoints(keras.callbacks.Callback):
         data: dict | None = None,
         writes: bool = True,
         anywhere: Callable[[bool], bool] = bool,
+        ask_every: int = 1,
     ) -> None:
         super().__init__()
         self.directory = Path(directory)
@@ -131,6 +135,7 @@ class Checkpoints(keras.callbacks.Callback):
         self.data = {} if data is None else data
         self.writes = writes
         self.anywhere = anywhere
+        self.ask_every = ask_every
         self.epoch, self.step, self.total_step = 0, 0, 0
         if self.resume is not None:
             position = read_position(self.resume)
@@ -140,7 +145,8 @@ class Checkpoints(keras.callbacks.Callback):
         self.signal_received: int | None = None
         self.restored_logs: dict[str, float] = {}
         self._old_handlers: dict[int, object] = {}
-        self._losses: collections.deque = collections.deque()
+        self._losses: list[tuple[int, object]] = []
+        self._steps_of_epoch = 0
         self._training = False
         self._training_metrics: dict[str, np.ndarray] = {}
 
@@ -176,7 +182,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     def save(self) -> Path:
         """Writes a checkpoint of this moment and removes those beyond `keep`; returns its path."""
-        self._look_at_losses(kept=0)
+        self._look_at_losses()
         path = self.directory / f"step-{self.total_step:08d}.npz"
         position = {
             "epoch": self.epoch,
@@ -191,6 +197,7 @@ class Checkpoints(keras.callbacks.Callback):
             position["averaged_batches"] = self.average.num_batches
             with self.average.applied(averages=False):
                 arrays = self._arrays()
+        self._look_at_weights(arrays)
         if not self.writes:
             return path
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
@@ -269,6 +276,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._training_metrics = {}
+        self._steps_of_epoch = self.dataset.num_steps(epoch)
         self.dataset.next_epoch = epoch
         if self.resume is not None:
             # `fit` has just reset the metrics, so this is the first moment at which all can be set.
@@ -284,25 +292,37 @@ class Checkpoints(keras.callbacks.Callback):
         self.restored_logs = {}
         if logs and "loss" in logs:
             self._losses.append((self.total_step, logs["loss"]))
-        self._look_at_losses(kept=_LOSSES_KEPT)
-        if self.anywhere(self.signal_received is not None):
+        # At an epoch's end before anything is validated or written.
+        if self.total_step % STEPS_AT_ONCE == 0 or self.step == self._steps_of_epoch:
+            self._look_at_losses()
+        if self.total_step % self.ask_every == 0 and self._is_to_stop():
             self._stop()
         if self.total_step % self.every_steps == 0:
             self.save()
 
-    def _look_at_losses(self, kept: int) -> None:
-        while len(self._losses) > kept:
-            step, loss = self._losses.popleft()
+    def _look_at_losses(self) -> None:
+        losses, self._losses = self._losses, []
+        for step, loss in losses:
             if not math.isfinite(loss := float(loss)):
-                self._stop_at_loss(step, loss)
+                self._stop_at_fault(f"the loss is {loss}", step)
 
-    def _stop_at_loss(self, step: int, loss: float) -> None:
+    def _look_at_weights(self, arrays: dict[str, np.ndarray]) -> None:
+        """A step's loss is that of the weights before it, and says nothing of what it made."""
+        for index, variable in enumerate(self.model.variables):
+            if variable.trainable and not np.isfinite(arrays[f"model/{index:04d}"]).all():
+                self._stop_at_fault(
+                    f"the weight {variable.path} is no finite number", self.total_step
+                )
+
+    def _stop_at_fault(self, fault: str, step: int) -> None:
         saved = list_checkpoints(self.directory)
         last_good = saved[-1] if saved else "none was written yet"
         learning_rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         self.release_signals()
+        # Between two epochs it is the one that has ended.
+        epoch = self.epoch + (self.step > 0)
         raise FloatingPointError(
-            f"the loss is {loss} after step {step} (epoch {self.epoch + 1}, learning rate "
+            f"{fault} after step {step} (epoch {epoch}, learning rate "
             f"{learning_rate:.3g}); last good checkpoint: {last_good}"
         )
 
@@ -312,22 +332,23 @@ class Checkpoints(keras.callbacks.Callback):
             self._training_metrics = {k: v.numpy() for k, v in self._metric_variables().items()}
 
     def on_test_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        if self._training and self.anywhere(self.signal_received is not None):
+        if self._training and batch % self.ask_every == 0 and self._is_to_stop():
             self._stop()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        # A loss that is no number is this epoch's.
-        self._look_at_losses(kept=0)
         self.epoch, self.step = epoch + 1, 0
         self.restored_logs = {}
         self.save()
-        if self.epoch < self.params["epochs"] and self.anywhere(self.signal_received is not None):
+        if self.epoch < self.params["epochs"] and self._is_to_stop():
             self._stop()
 
     def on_train_end(self, logs: dict | None = None) -> None:
         self._training = False
         self._training_metrics = {}
         self.release_signals()
+
+    def _is_to_stop(self) -> bool:
+        return self.anywhere(self.signal_received is not None)
 
     def _stop(self) -> None:
         """Ends `fit` after a checkpoint of this moment."""

@@ -64,6 +64,11 @@ def is_chief(strategy: tf.distribute.Strategy | None) -> bool:
     return resolver is None or not resolver.task_type or resolver.task_id == 0
 
 
+def has_workers(strategy: tf.distribute.Strategy | None) -> bool:
+    """Whether this process is one of several workers."""
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
 def num_replicas(strategy: tf.distribute.Strategy | None) -> int:
     """How many parts each batch is cut into."""
     return 1 if strategy is None else strategy.num_replicas_in_sync
@@ -79,7 +84,7 @@ def check_workers_agree(strategy: tf.distribute.Strategy | None, values: dict) -
     Raises:
         ValueError: On every worker, naming the first key that differs, and how.
     """
-    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+    if not has_workers(strategy):
         return
     workers = [json.loads(text) for text in _gather_texts(strategy, json.dumps(values))]
     for key in sorted(set().union(*workers)):
@@ -106,7 +111,7 @@ def all_workers(strategy: tf.distribute.Strategy | None) -> Iterator[None]:
         yield
     except (ValueError, OSError) as error:
         problem = error
-    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+    if has_workers(strategy):
         texts = _gather_texts(strategy, "" if problem is None else str(problem))
     else:
         texts = []
@@ -160,9 +165,9 @@ def _gather_texts(strategy: tf.distribute.Strategy, text: str) -> list[str]:
 def anywhere(strategy: tf.distribute.Strategy | None) -> Callable[[bool], bool]:
     """Returns a function that says whether its argument is true on any worker.
 
-    Every worker must call it equally often.
+    Every worker must call it equally often, and waits until all others have done so.
     """
-    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+    if not has_workers(strategy):
         return bool
 
     def on_any(flag: bool) -> bool:
@@ -207,10 +212,10 @@ def mend_fit(model: keras.Model, strategy: tf.distribute.Strategy, element_spec)
 
     model.compute_loss = loss_of_part
     train_step, test_step = model.train_step, model.test_step
-    has_workers = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    across_workers = has_workers(strategy)
 
     def with_axis(results: dict) -> dict:
-        if not has_workers:
+        if not across_workers:
             return results
         return {name: tf.reshape(value, (1,)) for name, value in results.items()}
 

@@ -19,6 +19,7 @@ from mobilevit_keras.training.callbacks import (
     ImagesPerSecond,
     LogsOfEarlierSteps,
     StepLog,
+    UnreadLogs,
 )
 from mobilevit_keras.training.checkpoints import Checkpoints, Preempted, read_position
 from mobilevit_keras.training.distillation import distill_from
@@ -26,6 +27,7 @@ from mobilevit_keras.training.distribution import (
     all_workers,
     anywhere,
     check_workers_agree,
+    has_workers,
     is_chief,
     lost_workers,
     mend_fit,
@@ -45,6 +47,9 @@ from mobilevit_keras.training.samples import write_samples
 _MARGIN = 0.05
 
 _MOST_NAMES = 10
+
+# Steps after which several workers ask each other whether to stop: each question waits for all.
+_ASK_EVERY = 8
 
 
 def compile_for(
@@ -216,6 +221,7 @@ class Run:
             data=data_of(self.train.source),
             writes=self.writes,
             anywhere=anywhere(self.strategy),
+            ask_every=_ASK_EVERY if has_workers(self.strategy) else 1,
         )
 
     def _fit(self, checkpoints: Checkpoints) -> keras.callbacks.History:
@@ -232,7 +238,7 @@ class Run:
         callbacks = [
             *([] if self.average is None else [self.average]),
             LogsOfEarlierSteps(checkpoints),
-            ImagesPerSecond(self.train.steps),
+            ImagesPerSecond(checkpoints, self.train.steps),
             *([] if self._measured is None else [self._measured]),
             *written,
             *([EpochProgress(self.train.num_steps)] if self.verbose else []),
@@ -247,7 +253,14 @@ class Run:
                 initial_epoch=checkpoints.epoch,
                 epochs=self.recipe.epochs,
                 verbose=self.verbose,
-                callbacks=callbacks,
+                callbacks=UnreadLogs(
+                    callbacks,
+                    add_history=True,
+                    model=self.model,
+                    verbose=self.verbose,
+                    epochs=self.recipe.epochs,
+                    steps=None,
+                ),
             )
         finally:
             checkpoints.release_signals()

@@ -82,23 +82,27 @@ def test_the_runs_folder(run, photos):
 
 
 def test_tensorboard_gets_every_step(run):
-    """Against the schedule: its sizes, in its order."""
+    """Against the schedule: its sizes, in its order. Rates are told where losses are read."""
     output, _ = run
     (events,) = (output / "tensorboard" / "steps").glob("events*")
-    found: dict[str, list[float]] = {}
+    found: dict[str, dict[int, float]] = {}
     for event in tf.compat.v1.train.summary_iterator(str(events)):
         for value in event.summary.value:
             number = float(tf.make_ndarray(value.tensor))
-            found.setdefault(value.tag, []).append(number)
-            assert event.step == len(found[value.tag])
+            found.setdefault(value.tag, {})[event.step] = number
     config = ClassificationConfig(**yaml.safe_load((output / "config.yaml").read_text()))
     num_images = open_source(config.data).num_examples("train")
     schedule = Schedule(**{name: getattr(config, name) for name in SIZES_AND_BATCHES})
     epochs = [schedule.epoch(epoch, num_images) for epoch in range(2)]
-    assert found["step/size"] == [float(side) for steps in epochs for side in steps.heights]
-    assert found["step/batch"] == [float(size) for steps in epochs for size in steps.batch_sizes]
-    assert set(found["step/size"]) == {32.0, 40.0}
-    assert min(found["step/images_per_second"]) > 0 and min(found["step/learning_rate"]) > 0
+    sizes = [float(side) for steps in epochs for side in steps.heights]
+    batches = [float(size) for steps in epochs for size in steps.batch_sizes]
+    assert found["step/size"] == dict(enumerate(sizes, 1)) and set(sizes) == {32.0, 40.0}
+    assert found["step/batch"] == dict(enumerate(batches, 1))
+    assert list(found["step/loss"]) == list(found["step/size"])
+    ends = {len(epochs[0]), len(sizes)}
+    ends |= {step for step in found["step/size"] if step % 16 == 0}
+    for name in ("images_per_second", "learning_rate"):
+        assert found[f"step/{name}"].keys() == ends and min(found[f"step/{name}"].values()) > 0
 
 
 def test_evaluate_draws_the_confusion(run, photos, tmp_path):

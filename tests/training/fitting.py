@@ -21,6 +21,9 @@ class RandomPipeline:
         self.next_step = 0
         self.element_spec = (tf.TensorSpec((None, None, None, 3)), tf.TensorSpec((None, 3)))
 
+    def num_steps(self, epoch: int) -> int:
+        return self.lengths[epoch]
+
     def dataset(self) -> tf.data.Dataset:
         def batches():
             for step in range(self.next_step, self.lengths[self.next_epoch]):

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from mobilevit_keras.data import EpochAdapter
+from mobilevit_keras.data.scales import Steps
+from mobilevit_keras.training import callbacks
 from mobilevit_keras.training.average import ExponentialMovingAverage
-from mobilevit_keras.training.callbacks import EpochProgress, ImagesPerSecond
+from mobilevit_keras.training.checkpoints import Checkpoints
 from mobilevit_keras.training.epoch_log import EpochLog, keep_log_before
 from mobilevit_keras.training.measuring import MeasureValidation
 from mobilevit_keras.training.model_file import ModelWriter, SaveBest, SaveModel
@@ -38,7 +40,7 @@ def fit_with_files(folder, lengths, **options):
     model = small_model(keras.optimizers.SGD(0.5))
     writer = ModelWriter(model)
     log = folder / "log.csv"
-    callbacks = [
+    listed = [
         ExponentialMovingAverage(0.9),
         SaveBest(folder / "best.keras", writer, "accuracy", log),
         EpochLog(log),
@@ -46,7 +48,7 @@ def fit_with_files(folder, lengths, **options):
         SetEpoch(pipeline),
     ]
     data = {"validation_data": (IMAGES, LABELS), **options}
-    return fit(model, pipeline, callbacks, len(lengths), **data).history
+    return fit(model, pipeline, listed, len(lengths), **data).history
 
 
 def test_models_are_written_as_they_were_validated(tmp_path):
@@ -98,7 +100,7 @@ def test_an_epoch_without_validation_has_no_figures_of_it(tmp_path):
 def test_the_progress_bar_knows_each_epochs_length(capsys):
     pipeline = RandomPipeline(LENGTHS)
     model = small_model(new_optimizer())
-    progress = EpochProgress(lambda epoch: LENGTHS[epoch])
+    progress = callbacks.EpochProgress(lambda epoch: LENGTHS[epoch])
     with_bar = [SetEpoch(pipeline), progress]
 
     model.fit(EpochAdapter(pipeline.dataset(), 5), epochs=4, callbacks=with_bar, verbose=1)
@@ -107,16 +109,76 @@ def test_the_progress_bar_knows_each_epochs_length(capsys):
         assert f"{length}/{length}" in printed
 
 
+class Late:
+    """A number that notes when it is asked for."""
+
+    def __init__(self, value, note) -> None:
+        self.value, self.note = value, note
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        self.note()
+        return np.array(self.value, dtype)
+
+    def __float__(self) -> float:
+        return float(self.__array__())
+
+
+def test_a_step_does_not_wait_for_the_one_before(monkeypatch, tmp_path):
+    """Numbers are asked for after every 16 steps, at an epoch's end, and for the bar's pictures."""
+    monkeypatch.setattr(callbacks, "_REDRAWN_AFTER", 1e9)
+    lengths = [40, 22]
+    pipeline = RandomPipeline(lengths)
+    model = small_model(new_optimizer())
+    model.make_train_function()
+    train_function, steps, asked = model.train_function, [], []
+
+    def late(iterator):
+        logs = train_function(iterator)
+        steps.append(logs)
+        return {name: Late(value, lambda: asked.append(len(steps))) for name, value in logs.items()}
+
+    model.train_function = late
+
+    def steps_of(epoch):
+        sizes = np.full(lengths[epoch], 3)
+        return Steps(8 * sizes, 8 * sizes, sizes, np.cumsum(sizes) - sizes)
+
+    average = ExponentialMovingAverage(0.9)
+    checkpoints = Checkpoints(tmp_path / "checkpoints", pipeline, average)
+    listed = callbacks.UnreadLogs(
+        [
+            average,
+            callbacks.LogsOfEarlierSteps(checkpoints),
+            callbacks.ImagesPerSecond(checkpoints, steps_of),
+            callbacks.StepLog(tmp_path, checkpoints, steps_of),
+            callbacks.EpochProgress(lambda epoch: lengths[epoch]),
+            checkpoints,
+        ],
+        add_history=True,
+        model=model,
+        verbose=1,
+        epochs=2,
+        steps=None,
+    )
+    # Also those of validation, which nobody asks for before its end.
+    fit(model, pipeline, listed, 2, validation_data=(IMAGES, LABELS), validation_batch_size=1)
+    assert sorted(set(asked)) == [1, 16, 32, 40, 41, 48, 62]
+    assert [len(values) for values in model.history.history.values()] == [2] * 6
+
+
 @pytest.mark.parametrize("steps, images", [(3, 56), (2, 24)])
 def test_speed_counts_the_steps_that_ran(monkeypatch, steps, images):
     """All three of an epoch, or the last two in a training that went on after the first."""
     clock = iter([10.0, *np.linspace(11.0, 14.0, steps)])
     monkeypatch.setattr("time.monotonic", lambda: next(clock))
-    speed = ImagesPerSecond(lambda epoch: SimpleNamespace(batch_sizes=np.array([32, 16, 8])))
+    checkpoints = SimpleNamespace(step=3 - steps)
+    sizes = SimpleNamespace(batch_sizes=np.array([32, 16, 8]))
+    speed = callbacks.ImagesPerSecond(checkpoints, lambda epoch: sizes)
     speed.set_model(SimpleNamespace(optimizer=SimpleNamespace(learning_rate=np.float32(0.5))))
     speed.on_epoch_begin(0)
     for batch in range(steps):
         speed.on_train_batch_end(batch)
+        checkpoints.step += 1
     logs = {}
     speed.on_epoch_end(0, logs)
     assert logs == {"images_per_second": images / 4.0, "learning_rate": 0.5}

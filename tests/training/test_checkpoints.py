@@ -72,6 +72,20 @@ class TestCheckpoints:
         for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True):
             np.testing.assert_array_equal(a, b)
 
+    def test_workers_are_asked_every_so_often(self, tmp_path):
+        """At every fourth step, every fourth batch of validation, and each epoch's end but one."""
+        asked = []
+
+        def ask(flag):
+            asked.append(checkpoints.total_step)
+            return flag
+
+        pipeline = RandomPipeline(LENGTHS)
+        checkpoints = Checkpoints(tmp_path, pipeline, anywhere=ask, ask_every=4)
+        options = {"validation_data": VALIDATION, "validation_batch_size": 1, "validation_freq": 2}
+        fit(small_model(new_optimizer()), pipeline, [checkpoints], 4, **options)
+        assert asked == [3, 4, 8, 8, 8, 8, 10, 12, 14, 14]
+
     def test_the_signals_go_back_to_their_owners(self, tmp_path):
         before = signal.getsignal(signal.SIGTERM)
         run(tmp_path)
@@ -107,6 +121,26 @@ class TestCheckpoints:
         assert message.endswith("step-00000004.npz")
         # What was written before the fault stays usable.
         run(tmp_path, resume=list_checkpoints(tmp_path)[-1])
+
+    @pytest.mark.parametrize(
+        "poisoned_after, fault",
+        [(2, "the loss is nan"), (3, r"the weight \S+/kernel is no finite number")],
+    )
+    def test_an_epochs_last_step_that_gives_no_number(self, tmp_path, poisoned_after, fault):
+        """Nothing is validated of a loss, nothing is written of a weight."""
+
+        def poison():
+            watch.model.layers[-1].kernel.assign(np.full((4, 3), np.nan))
+
+        watch, validated = Watch(poisoned_after, poison), Stop(lambda: None)
+        pipeline = RandomPipeline(LENGTHS)
+        checkpoints = Checkpoints(tmp_path, pipeline, every_steps=100)
+        options = {"validation_data": VALIDATION, "validation_batch_size": 1}
+        with pytest.raises(FloatingPointError, match=rf"{fault} after step 3 \(epoch 1, "):
+            model = small_model(new_optimizer())
+            fit(model, pipeline, [validated, checkpoints, watch], 2, **options)
+        assert bool(validated.seen) == (poisoned_after == 3)
+        assert not list_checkpoints(tmp_path)
 
 
 class TestResume:

@@ -132,9 +132,14 @@ class TestRun:
     def test_a_run_that_is_stopped_leaves_a_model_and_goes_on(self, photos, finished, tmp_path):
         run = make_run(photos, tmp_path)
         fit = run.model.fit
-        run.model.fit = lambda *a, callbacks, **k: fit(
-            *a, callbacks=[*callbacks[:-1], Watch(2, terminate), callbacks[-1]], **k
-        )
+
+        def fit_watched(*arguments, callbacks, **options):
+            watch = Watch(2, terminate)
+            watch.set_model(run.model)
+            callbacks.callbacks.insert(0, watch)
+            return fit(*arguments, callbacks=callbacks, **options)
+
+        run.model.fit = fit_watched
         handler = signal.getsignal(signal.SIGTERM)
         with pytest.raises(Preempted):
             run.fit()

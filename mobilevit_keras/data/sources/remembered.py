@@ -1,5 +1,6 @@
 """What was found by reading files, so that not every start reads them again."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -56,8 +57,14 @@ class Remembered:
         except OSError:
             return
 
+    def forget(self) -> None:
+        """Forgets the folder, of which something known turned out to be wrong."""
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
 
 def state_of(path: str) -> list[int]:
-    """A file's size and time."""
+    """A file's size and times: of its content, and of whatever else the file system notes."""
     state = os.stat(path)
-    return [state.st_size, state.st_mtime_ns]
+    # The first of the times can be set by whoever writes the file, and often is.
+    return [state.st_size, state.st_mtime_ns, state.st_ctime_ns]

@@ -28,7 +28,8 @@ class TfdsSource(Source):
 
     `validation` is the set's split of that name, else `test`, else the last fifth of `train`.
     Images stay encoded as they are stored. The order of an epoch comes from shuffling the files and
-    then the records within a buffer; memory is bounded by that buffer (4,096 encoded images).
+    then the records within a buffer; memory is bounded by that buffer (4,096 encoded images). Of
+    several workers each reads all records, so that all know the order.
 
     Args:
         name: The string that names the source.

@@ -43,8 +43,10 @@ class TFRecordShards(Source):
 
     Opening reads the framing of every record, not the data: that counts the images and finds a
     file that was cut short. Only boxes are looked at, to know how many an image has at most. What
-    was found is remembered until a file's size or time changes. An epoch shuffles the files, reads
-    several at a time and shuffles the records within a buffer, which bounds the memory.
+    was found is remembered until a file's size or times change; a pass that meets more records or
+    fewer is an error. An epoch shuffles the files, reads several at a time and shuffles the records
+    within a buffer, which bounds the memory. Of several workers each reads all records, so that all
+    know the order.
 
     Args:
         path: A folder or a glob of files.
@@ -82,7 +84,7 @@ class TFRecordShards(Source):
                     f"Received: {pattern}, which matches {len(found)} files."
                 )
         class_names = _read_class_names(Path(files["train"][0]).parent / CLASS_NAMES_FILE)
-        known = Remembered(Path(files["train"][0]).parent)
+        known = self._known = Remembered(Path(files["train"][0]).parent)
         counts = {
             split: sum(_count(known, name) for name in names) for split, names in files.items()
         }
@@ -103,8 +105,10 @@ class TFRecordShards(Source):
         def read(serialized):
             return self._reader.read(serialized, split)
 
+        # Batches are planned by this number: others would leave images out, or end early.
+        counted = tf.data.experimental.assert_cardinality(self.num_examples(split))
         if seed is None:
-            return tf.data.TFRecordDataset(files).skip(start).map(read)
+            return tf.data.TFRecordDataset(files).apply(counted).skip(start).map(read)
 
         def shuffled(seed):
             records = (
@@ -121,7 +125,7 @@ class TFRecordShards(Source):
             buffer_size = min(self._shuffle_buffer, self.num_examples(split))
             return records.shuffle(buffer_size, seed=seed, reshuffle_each_iteration=False)
 
-        return seeded(seed, shuffled).skip(start).map(read)
+        return seeded(seed, shuffled).apply(counted).skip(start).map(read)
 
     def load_boxes(self, record: Mapping[str, tf.Tensor], shape: tf.Tensor) -> tf.Tensor:
         return relative_boxes.in_pixels(record, shape)
@@ -135,6 +139,9 @@ class TFRecordShards(Source):
                 f"Each record needs {self._reader.needs()}. "
                 f"Received: {self}, where `{wrong}` is wrong."
             )
+        if isinstance(error, tf.errors.FailedPreconditionError):
+            # Where the memory was wrong it would be so next time.
+            self._known.forget()
         if not isinstance(error, tf.errors.DataLossError):
             return super().diagnose(error)
         for files in self._files.values():

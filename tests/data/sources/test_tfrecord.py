@@ -1,7 +1,10 @@
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from mobilevit_keras.data.evaluation import EvaluationDataset
 from mobilevit_keras.data.multi_scale import MultiScaleDataset
 from mobilevit_keras.data.sources import open_source, tfrecord
 from mobilevit_keras.data.sources.listed_objects import ListedObjects
@@ -109,6 +112,41 @@ def test_records_are_counted_once_until_a_file_changes(shards, monkeypatch):
         writer.write(b"one record alone")
     assert open_source(f"tfrecord:{shards}").num_examples("train") == 76
     assert counted[files:] == [str(shards / "train-00000-of-00004")]
+
+
+def test_a_file_of_the_same_size_and_time_is_counted_anew(shards):
+    """Records of one size, and times that whoever writes an archive sets."""
+    file = shards / "train-00000-of-00004"
+    open_source(f"tfrecord:{shards}")
+    size, time = file.stat().st_size, file.stat().st_mtime_ns
+    with tf.io.TFRecordWriter(str(file)) as writer:
+        writer.write(bytes(size - 16))
+    os.utime(file, ns=(time, time))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (size, time)
+    assert open_source(f"tfrecord:{shards}").num_examples("train") == 76
+
+
+@pytest.mark.parametrize("kept", [20, 30])
+@pytest.mark.parametrize("play", ["train", "validation"])
+def test_other_records_than_were_counted_are_an_error(shards, monkeypatch, play, kept):
+    """And counted anew, whatever the memory of them says."""
+    monkeypatch.setattr(tfrecord, "state_of", lambda path: [0, 0, 0])
+    open_source(f"tfrecord:{shards}")
+    file = next(shards.glob(f"{play}-00001*"))
+    records = [record.numpy() for record in tf.data.TFRecordDataset(str(file))]
+    with tf.io.TFRecordWriter(str(file)) as writer:
+        for index in range(kept):
+            writer.write(records[index % 25])
+    source = open_source(f"tfrecord:{shards}")
+    assert source.num_examples(play) == 100
+    datasets = {
+        "train": MultiScaleDataset(source, **ARGUMENTS),
+        "validation": EvaluationDataset(source, crop_size=32),
+    }
+    with pytest.raises(ValueError, match=f"{shards}, which holds more or fewer"):
+        with datasets[play].clear_errors():
+            list(datasets[play])
+    assert open_source(f"tfrecord:{shards}").num_examples(play) == 75 + kept
 
 
 @pytest.mark.parametrize("content", ["", "no JSON", "[]", '{"train-00000-of-00004": 3}'])
