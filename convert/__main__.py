@@ -5,7 +5,17 @@ from collections.abc import Sequence
 
 from mobilevit_keras import commands
 
-COMMANDS = ("tflite", "tfjs", "weights", "predict", "benchmark", "summary", "web", "demo")
+COMMANDS = (
+    "tflite",
+    "tfjs",
+    "weights",
+    "predict",
+    "explain",
+    "benchmark",
+    "summary",
+    "web",
+    "demo",
+)
 
 
 def main(arguments: Sequence[str]) -> int:

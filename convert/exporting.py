@@ -33,6 +33,12 @@ def add_arguments(
         help="what to compare with Keras on: an image file, a folder, or a data source such as "
         "digits (default: the samples beside the model, else two photographs)",
     )
+    parser.add_argument(
+        "--heat-map",
+        action="store_true",
+        help="of a classifier: also give heat_map, the score of each class at each place before "
+        "pooling, whose mean over the places are the logits; the page draws it",
+    )
 
 
 def run_export(
@@ -49,6 +55,7 @@ def run_export(
         images = samples
     try:
         size = options.size or model.preprocessing.sides
+        more |= {"heat_map": options.heat_map}
         report = export(model, options.output, size, options.precision, images, **more)
     except CheckError as error:
         print(f"check failed: {error} Nothing was written.", file=sys.stderr)

@@ -3,7 +3,8 @@
 The model takes RGB images in 0..255, gives a classifier's probabilities, a segmenter's logits at
 its output stride or what each anchor of a detector says, and says in model.json what it is. Its
 folder also holds labels.txt and report.json for people, and nothing else: a folder with other files
-is not replaced. A model that does not agree with Keras is not left, and the exit status is 1.
+is not replaced. A model that does not agree with Keras is not left, and the exit status is 1. With
+--heat-map a classifier also says where in the image each class's score comes from.
 """
 
 import argparse

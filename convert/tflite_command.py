@@ -5,6 +5,9 @@ output stride or what each anchor of a detector says, and says in its own metada
 names, preprocessing, precision. NAME.labels.txt and NAME.report.json are copies for people. A file
 that does not agree with Keras is not left, and the exit status is 1.
 
+With --heat-map a classifier's file has a second output, heat_map, of shape (1, h, w, classes):
+where in the image each class's score comes from. In int8 it is computed in float.
+
   float32    as trained
   float16    half the size; for GPUs, and processors that compute in half precision
   dynamic    a quarter of the size: int8 weights, float values between operations

@@ -36,7 +36,12 @@ if not _is_command():
         weights,
     )
     from mobilevit_keras.export import export_tfjs, export_tflite
-    from mobilevit_keras.inference import detect_images, predict_images, segment_images
+    from mobilevit_keras.inference import (
+        detect_images,
+        explain_images,
+        predict_images,
+        segment_images,
+    )
     from mobilevit_keras.models import (
         MobileViTBackbone,
         MobileViTImageClassifier,
@@ -63,6 +68,7 @@ __all__ = [
     "data",
     "detect_images",
     "evaluation",
+    "explain_images",
     "export",
     "export_tfjs",
     "export_tflite",

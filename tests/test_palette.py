@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from convert.device import predict
-from mobilevit_keras.palette import class_colours, overlay
+from mobilevit_keras.palette import class_colours, heat_colours, heat_overlay, overlay
 
 TABLE = json.loads((Path(__file__).parent / "data/palette_cases.json").read_text("utf-8"))
 
@@ -23,3 +23,13 @@ def test_an_overlay_mixes_colours_by_their_share():
     mask = np.array([[0, 1]])
     np.testing.assert_array_equal(overlay(image, mask), [[[50, 50, 50], [114, 50, 50]]])
     np.testing.assert_array_equal(overlay(image, mask, 0.0), image)
+
+
+def test_heat_is_mixed_by_how_much_of_it_there_is():
+    for number, colour in TABLE["heat"].items():
+        assert heat_colours()[int(number)].tolist() == colour
+    image = np.full((1, 4, 3), 100, np.uint8)
+    heat = np.array([[0.0, 1.0, 0.4, np.nan]])
+    # Nothing, 70% of yellow, 28% of (255, 102, 0); dark where nothing is known.
+    expected = [[[100, 100, 100], [208, 208, 30], [143, 101, 72], [40, 40, 40]]]
+    np.testing.assert_allclose(heat_overlay(image, heat), expected, atol=1)

@@ -139,6 +139,28 @@ class Geometry:
         columns = tf.where(self.flip, width - columns, columns)
         return _sample(mask, rows, columns)
 
+    def scores_back(self, scores: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
+        """Lays a map of scores of the network's image back onto the whole one.
+
+        Args:
+            scores: float32 `(h, w)`, cells that share the network's image equally.
+            shape: Height and width of the image.
+
+        Returns:
+            float32 of `shape`, bilinear between the cells' middles; NaN outside of the window.
+        """
+        inside = tf.ones(shape, tf.bool)
+        for axis in (0, 1):
+            targets = self._axis(axis).targets(shape[axis])
+            # What is outside is at -1.
+            is_inside = tf.reshape(targets >= 0.0, (-1, 1) if axis == 0 else (1, -1))
+            inside = inside & is_inside
+            if axis == 1:
+                width = tf.cast(self.size[1], tf.float32)
+                targets = tf.where(self.flip, width - targets, targets)
+            scores = _between(scores, targets / tf.cast(self.size[axis], tf.float32), axis)
+        return tf.where(inside, scores, float("nan"))
+
     def _axis(self, index: int) -> "_Axis":
         size = tf.cast(self.size[index], tf.float32)
         start, length = (tf.cast(self.window[index + part], tf.float32) for part in (0, 2))
@@ -206,6 +228,17 @@ def _sample(mask: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
     sampled = tf.gather(sampled, tf.clip_by_value(columns, 0, shape[1] - 1), axis=1)
     inside = ((rows >= 0) & (rows < shape[0]))[:, None] & (columns >= 0) & (columns < shape[1])
     return tf.where(inside, sampled, tf.cast(OUTSIDE, mask.dtype))
+
+
+def _between(scores: tf.Tensor, places: tf.Tensor, axis: int) -> tf.Tensor:
+    """Values at places along an axis whose length is 1, between the middles of its cells."""
+    last = tf.shape(scores)[axis] - 1
+    places = places * tf.cast(last + 1, tf.float32) - 0.5
+    places = tf.clip_by_value(places, 0.0, tf.cast(last, tf.float32))
+    below = tf.cast(tf.floor(places), tf.int32)
+    part = tf.reshape(places - tf.floor(places), (-1, 1) if axis == 0 else (1, -1))
+    above = tf.gather(scores, tf.minimum(below + 1, last), axis=axis)
+    return tf.gather(scores, below, axis=axis) * (1.0 - part) + above * part
 
 
 def crop_sides(crop_size: CropSize) -> tuple[int, int]:

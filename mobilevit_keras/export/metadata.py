@@ -32,7 +32,7 @@ def add_metadata(
     description: str,
     decoding: BoxDecoding | None = None,
 ) -> bytes:
-    """Returns a file with metadata.
+    """Returns a file with metadata, and its outputs in the order in which they are given.
 
     Args:
         content: A `.tflite` file that takes RGB 0..255.
@@ -54,8 +54,12 @@ def add_metadata(
     described = metadata.SubGraphMetadataT()
     is_float = graph.tensors[graph.inputs[0]].type == schema.TensorType.FLOAT32
     described.inputTensorMetadata = [_image(is_float)]
-    by_name = dict(zip((output.name for output in outputs), _outputs(outputs), strict=True))
-    described.outputTensorMetadata = [by_name[name] for name in _names_in_order(model)]
+    names = {out.tensorIndex: out.name.decode() for out in model.signatureDefs[0].outputs}
+    order = {output.name: place for place, output in enumerate(outputs)}
+    # Who reads no names takes the first, as MediaPipe and many an app do.
+    graph.outputs = sorted(graph.outputs, key=lambda index: order[names[index]])
+    entries = _outputs(outputs)
+    described.outputTensorMetadata = [entries[order[names[index]]] for index in graph.outputs]
     described.customMetadata = _segmenter(outputs)
     if decoding is not None:
         described.customMetadata.append(_detector(outputs, decoding))
@@ -93,12 +97,6 @@ def _label_names(outputs: Sequence[FileOutput]) -> list[str | None]:
         own = LABELS_FILE if not any(names) else f"labels_{output.name}.txt"
         names.append(own if output.labels is not None else None)
     return names
-
-
-def _names_in_order(model) -> list[str]:
-    """Names of a graph's outputs in the order in which the graph puts them out."""
-    names = {out.tensorIndex: out.name.decode() for out in model.signatureDefs[0].outputs}
-    return [names[index] for index in model.subgraphs[0].outputs]
 
 
 def _image(is_float: bool) -> Any:

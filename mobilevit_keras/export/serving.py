@@ -60,7 +60,7 @@ def keras_outputs(
     model = as_float32(model)
     scaled = images.astype(np.float32) / 255.0
     parts = [
-        task.serve(model(scaled[start : start + batch_size], training=False))
+        task.serve(task.call(model, scaled[start : start + batch_size]))
         for start in range(0, len(scaled), batch_size)
     ]
     return {
@@ -90,7 +90,7 @@ def serving_directory(
     is_quantized = deployed.form == QUANTIZED
 
     def answer(image):
-        outputs = deployed(image * (1.0 / 255.0) if scales else image, training=False)
+        outputs = task.call(deployed, image * (1.0 / 255.0) if scales else image)
         if is_quantized:
             # Of int8 logits softmax would be int8 too, and XNNPACK has none.
             outputs = tf.nest.map_structure(lambda values: values * FLOAT_AGAIN, outputs)

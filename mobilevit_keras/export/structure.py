@@ -141,6 +141,7 @@ def check_structure(
     is_int8: bool = False,
     may_leave: Collection[str] = (),
     custom: Collection[str] = (),
+    max_float_convolutions: int = 0,
 ) -> None:
     """Checks that CPU and GPU delegates can take the graph.
 
@@ -150,6 +151,7 @@ def check_structure(
         is_int8: Whether every convolution and dense layer must compute in int8.
         may_leave: Operations that may stay outside of the partitions.
         custom: Operations that are not built in, of which there must be one each and no others.
+        max_float_convolutions: With `is_int8`, how many may compute in float all the same.
 
     Raises:
         CheckError: If not; it names tensors or operations.
@@ -164,9 +166,10 @@ def check_structure(
         but = f" but one {' and one '.join(custom)}" if custom else ""
         needs = ", ".join(f"{name} ({number})" for name, number in foreign.items()) or "none other"
         raise CheckError(f"Every operation must be built in{but}. The file needs {needs}.")
-    if is_int8 and structure.float_convolutions:
+    if is_int8 and len(structure.float_convolutions) > max_float_convolutions:
+        but = f" but {max_float_convolutions}" if max_float_convolutions else ""
         raise CheckError(
-            "Every convolution and dense layer must compute in int8. These compute in float: "
+            f"Every convolution and dense layer{but} must compute in int8. These compute in float: "
             f"{', '.join(structure.float_convolutions[:5])}."
         )
     if max_partitions is None:

@@ -30,6 +30,7 @@ def export_tfjs(
     size: int | tuple[int, int],
     precision: str = "float32",
     images: str | Path | np.ndarray | None = None,
+    heat_map: bool = False,
 ) -> dict[str, Any]:
     """Writes a TF.js graph model's folder: model.json, weights, labels.txt, report.json.
 
@@ -46,6 +47,7 @@ def export_tfjs(
         size: Side of the square input, or (height, width).
         precision: A key of `TFJS_PRECISIONS`: how weights are stored. They are float32 once loaded.
         images: What to compare on; see `open_check_images`.
+        heat_map: Whether a classifier also gives where its answer comes from; see `export_tflite`.
 
     Returns:
         The report, as it is written.
@@ -65,6 +67,8 @@ def export_tfjs(
     check_size(model, *size)
     check_replaceable(directory, unmarked=_earlier_model)
     task = task_of(model).for_size(model, size)
+    if heat_map:
+        task = task.with_heat_map()
     check_images = open_check_images(images, *size, model.preprocessing)
     prepare_tfjs_runtime()
     with atomic_directory(directory, unmarked=_earlier_model) as temporary:

@@ -68,6 +68,7 @@ def export_tflite(
     calibration: str | Path | np.ndarray | None = None,
     input_type: str = "float32",
     suppression: str = RUNTIME,
+    heat_map: bool = False,
 ) -> dict[str, Any]:
     """Writes a `.tflite` file that says what it is, with copies of that for people beside it.
 
@@ -93,6 +94,9 @@ def export_tflite(
         suppression: "runtime"; or, of a detector, "in-file": boxes, classes, scores and their
             number come out, for runtimes of before MediaPipe Tasks, by an operation that only CPUs
             have.
+        heat_map: Whether a classifier's file also gives `heat_map`, `(1, h, w, K)`, the score of
+            each class at each place before pooling; the logits are their mean over the places. It
+            costs a 1x1 convolution, of float in "int8", and leaves the probabilities as they are.
 
     Returns:
         The report, as it is written.
@@ -110,6 +114,8 @@ def export_tflite(
         raise IsADirectoryError(f"A file name is needed. Received: the folder {path}.")
     chosen = _check_arguments(model, size, precision, calibration, input_type, suppression)
     task = task_of(model).for_size(model, size, suppression)
+    if heat_map:
+        task = task.with_heat_map()
     check_images = open_check_images(images, *size, model.preprocessing)
     with contextlib.ExitStack() as stack:
         labels = None
@@ -147,7 +153,15 @@ def export_tflite(
         # The step from uint8 to int8 at the input is TFLite's own.
         may_leave = ("QUANTIZE",) if input_type == "uint8" else ()
         custom = (SUPPRESSION,) if suppression == IN_FILE else ()
-        check_structure(structure, chosen.max_partitions, chosen.is_int8, may_leave, custom)
+        check_structure(
+            structure,
+            chosen.max_partitions,
+            chosen.is_int8,
+            may_leave,
+            custom,
+            # Of the scores at each place; "int8_full" has no float at all.
+            max_float_convolutions=int(heat_map and precision == "int8"),
+        )
         answers = run_tflite(temporary, check_images).outputs
         if anchors is not None:
             task.compare(anchors, answers).check("tflite", precision)

@@ -42,14 +42,14 @@ def picture_files(
 
 
 def read_in_batches(
-    items: Iterable[tuple[Path, Any]],
+    items: Iterable[tuple[Path | np.ndarray, Any]],
     batch_size: int,
     unreadable: Callable[[Path, Exception], None] | None,
-) -> Iterator[list[tuple[Path, Any, np.ndarray]]]:
+) -> Iterator[list[tuple[Path | np.ndarray, Any, np.ndarray]]]:
     """Yields images of a batch at a time: path, what came with it, and pixels, upright.
 
     Args:
-        items: Paths with anything.
+        items: Paths, or pixels themselves, with anything.
         batch_size: How many at once; what cannot be read is left out.
         unreadable: Told of each file that cannot be read and why. Without it the first one is an
             error.
@@ -63,7 +63,8 @@ def read_in_batches(
         read = []
         for path, item in items[start : start + batch_size]:
             try:
-                read.append((path, item, read_image(path)))
+                pixels = read_image(path) if isinstance(path, Path) else path
+                read.append((path, item, pixels))
             except (OSError, ValueError) as error:
                 if unreadable is None:
                     raise

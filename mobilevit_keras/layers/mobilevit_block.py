@@ -10,6 +10,7 @@ from mobilevit_keras.layers.fake_quant import (
 )
 from mobilevit_keras.layers.forms import QUANTIZED, TRAINING
 from mobilevit_keras.layers.patches import Fold, Unfold
+from mobilevit_keras.layers.pre_norm import attention_map
 from mobilevit_keras.layers.resize import resize_bilinear
 from mobilevit_keras.layers.transformer import TransformerLayer, layer_norm
 
@@ -120,7 +121,8 @@ class MobileViTBlock(keras.layers.Layer):
             if self.form == QUANTIZED:
                 self.project.answer_on(self.quantize_joined)
 
-    def call(self, inputs, training=None):
+    def _tokens(self, inputs, training):
+        """The transformers' input `(B, P, N, d)`, its map's size, if it was resized to that."""
         p = self.patch_size
         x = self.local_1x1(self.local_3x3(inputs, training=training))
         height, width = ops.shape(x)[1:3]
@@ -139,11 +141,28 @@ class MobileViTBlock(keras.layers.Layer):
         if self.form == QUANTIZED:
             # Else the converter puts the norm's mean on the grid of the tokens.
             x = x * FLOAT_AGAIN
+        return x, (up_height, up_width), resizes
+
+    def attention(self, inputs):
+        """How much attention each pixel of the map that is unfolded receives.
+
+        Args:
+            inputs: `(B, H, W, C)`, what the block is called with.
+
+        Returns:
+            float32 `(B, H, W)`, sides rounded up to multiples of `patch_size`; see `attention_map`.
+        """
+        x, size, _ = self._tokens(inputs, training=False)
+        return attention_map(x, self.transformers, self.fold, *size)
+
+    def call(self, inputs, training=None):
+        x, (up_height, up_width), resizes = self._tokens(inputs, training)
         for transformer in self.transformers:
             x = transformer(x, training=training)
         x = quantize(self.quantize_tokens, self.norm(x))
         x = self.fold(x, height=up_height, width=up_width)
         if resizes:
+            height, width = ops.shape(inputs)[1:3]
             x = quantize(self.quantize_tokens, resize_bilinear(x, height, width))
         x = self.project(x, training=training)
         if self.use_fusion:

@@ -5,6 +5,7 @@ from mobilevit_keras.layers.conv import ConvNormAct
 from mobilevit_keras.layers.fake_quant import FLOAT_AGAIN, quantize, quantizer
 from mobilevit_keras.layers.forms import QUANTIZED, TRAINING
 from mobilevit_keras.layers.patches import Fold, Unfold
+from mobilevit_keras.layers.pre_norm import attention_map
 from mobilevit_keras.layers.quantized_layers import OnGrid
 from mobilevit_keras.layers.resize import resize_aligned
 from mobilevit_keras.layers.separable_transformer import SeparableTransformerLayer, map_norm
@@ -103,7 +104,8 @@ class MobileViTV2Block(keras.layers.Layer):
             layer.build(token_shape)
         self.project.build((*input_shape[:-1], self.transformer_dim))
 
-    def call(self, inputs, training=None):
+    def _tokens(self, inputs, training):
+        """The transformers' input `(B, P, N, d)`, and the size of the map that was unfolded."""
         height, width = ops.shape(inputs)[1:3]
         up_height, up_width = (self._rounded_up(side) for side in (height, width))
         x = inputs
@@ -122,6 +124,22 @@ class MobileViTV2Block(keras.layers.Layer):
         if self.form == QUANTIZED:
             # Else the converter puts the norm's mean on the grid of the tokens.
             x = x * FLOAT_AGAIN
+        return x, (up_height, up_width)
+
+    def attention(self, inputs):
+        """How much attention each pixel of the map that is unfolded receives.
+
+        Args:
+            inputs: `(B, H, W, C)`, what the block is called with.
+
+        Returns:
+            float32 `(B, H, W)`, sides rounded up to multiples of `patch_size`; see `attention_map`.
+        """
+        x, size = self._tokens(inputs, training=False)
+        return attention_map(x, self.transformers, self.fold, *size)
+
+    def call(self, inputs, training=None):
+        x, (up_height, up_width) = self._tokens(inputs, training)
         for transformer in self.transformers:
             x = transformer(x, training=training)
         x = quantize(self.quantize_tokens, self.norm(x))

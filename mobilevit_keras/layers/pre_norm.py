@@ -16,6 +16,30 @@ def softmax_over_tokens(scores):
         return ops.softmax(scores, axis=-1)
 
 
+def attention_map(tokens, transformers, fold, height, width):
+    """How much attention each pixel of a map receives that was unfolded for transformers.
+
+    The mean over the layers and over the sequences, of which each pixel is in one.
+
+    Args:
+        tokens: `(B, P, N, C)`, what the first layer is called with.
+        transformers: The layers, one after another.
+        fold: The `Fold` that puts the tokens back in their places.
+        height, width: Size of the map.
+
+    Returns:
+        float32 `(B, height, width)`; the sum of an image's is 1.
+    """
+    shares = []
+    for transformer in transformers:
+        shares.append(transformer.attention(tokens))
+        tokens = transformer(tokens, training=False)
+    # L x (B, P, N) -> (B, P, N, L) -> (B, height, width, L); not by the layer's own call, which
+    # would round the shares where it computes in half precision.
+    maps = fold.call(ops.stack(shares, axis=-1), height=height, width=width)
+    return ops.mean(maps, axis=-1) / fold.patch_size**2
+
+
 class PreNormLayer(keras.layers.Layer):
     """What the transformer layers of both generations are; how tokens attend is the subclass's.
 
@@ -74,6 +98,10 @@ class PreNormLayer(keras.layers.Layer):
         """What the tokens `(B, P, N, C)` make of each other, before the output projection."""
         raise NotImplementedError
 
+    def received(self, x):
+        """How much attention the tokens `(B, P, N, C)` that `attend` takes receive, `(B, P, N)`."""
+        raise NotImplementedError
+
     def query_dim(self, channels: int) -> int:
         """Channels of the queries."""
         raise NotImplementedError
@@ -126,6 +154,18 @@ class PreNormLayer(keras.layers.Layer):
                 (self.ffn_project, self.quantize_ffn_output),
             ):
                 dense.answer_on(grid)
+
+    def attention(self, inputs):
+        """How much attention each token receives from those of its sequence.
+
+        Args:
+            inputs: `(B, P, N, C)`, what the layer is called with.
+
+        Returns:
+            float32 `(B, P, N)`; the N shares of a sequence sum to 1.
+        """
+        x = quantize(self.quantize_attention_input, self.attention_norm(inputs))
+        return self.received(x)
 
     def call(self, inputs, training=None):
         x = quantize(self.quantize_attention_input, self.attention_norm(inputs))

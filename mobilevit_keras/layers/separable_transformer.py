@@ -58,14 +58,22 @@ class SeparableTransformerLayer(PreNormLayer):
     def query_dim(self, channels: int) -> int:
         return 1
 
-    def attend(self, x, training):
+    def _scores(self, x):
+        """What each token's key counts in the context, `(B, P, 1, N)`."""
         query = quantize(self.quantize_query, self.query(x))
         if self.form == QUANTIZED:
             # In int8 the scores of 256 tokens would share 256 values: most would be 0.
             query = query * FLOAT_AGAIN
         # (B, P, N, 1) -> (B, P, 1, N)
-        scores = softmax_over_tokens(ops.transpose(query, (0, 1, 3, 2)))
-        scores = self.attention_drop(scores, training=training)
+        return softmax_over_tokens(ops.transpose(query, (0, 1, 3, 2)))
+
+    def received(self, x):
+        """The scores by which the context is made."""
+        # (B, P, 1, N) -> (B, P, N)
+        return ops.cast(self._scores(x)[:, :, 0], "float32")
+
+    def attend(self, x, training):
+        scores = self.attention_drop(self._scores(x), training=training)
         # Sums of products without the products: (B, P, 1, N) x (B, P, N, C) -> (B, P, 1, C)
         context = ops.matmul(scores, quantize(self.quantize_key, self.key(x)))
         # (B, P, N, C) * (B, P, 1, C) -> (B, P, N, C)

@@ -115,22 +115,32 @@ class TransformerLayer(PreNormLayer):
             ),
         )
 
+    def _heads(self, x, name):
+        dense, grid = getattr(self, name), getattr(self, f"quantize_{name}")
+        return self._split_heads(quantize(grid, dense(x)), x.shape[2])
+
     def attend(self, x, training):
         positions, num_tokens = x.shape[1:3]
-        q, k, v = (
-            self._split_heads(quantize(quantizer, dense(x)), num_tokens)
-            for dense, quantizer in (
-                (self.query, self.quantize_query),
-                (self.key, self.quantize_key),
-                (self.value, self.quantize_value),
-            )
-        )
+        q, k, v = (self._heads(x, name) for name in ("query", "key", "value"))
         if self.form == TRAINING:
             q = q * self.query_scale
         if self.form == QUANTIZED:
             # In int8 the probabilities of 256 tokens would share 256 values: most would be 0 or 1.
             v = v * FLOAT_AGAIN
         return self._merge_heads(self._products(q, k, v, training), positions, num_tokens)
+
+    def received(self, x):
+        """The mean of the shares that all queries of all heads give each token."""
+        batch, positions, num_tokens = ops.shape(x)[:3]
+        q, k = (self._heads(x, name) for name in ("query", "key"))
+        if self.form == TRAINING:
+            q = q * self.query_scale
+        shares = softmax_over_tokens(ops.matmul(q, ops.transpose(k, (0, 1, 3, 2))))
+        # (B, heads * P, N, N) -> (B, heads * P, N)
+        shares = ops.mean(ops.cast(shares, "float32"), axis=2)
+        # -> (B, heads, P, N) -> (B, P, N)
+        shares = ops.reshape(shares, (batch, self.num_heads, positions, num_tokens))
+        return ops.mean(shares, axis=1)
 
     def _products(self, q, k, v, training):
         """Softmax(q k^T) v of `(B, S, N, C / heads)`, for each of the S sequences by itself."""

@@ -214,6 +214,27 @@ class MobileViTBackbone(keras.Model):
         separable = self.config["attention"] == "separable"
         return self.config["patch_size"] if separable else (1, 1, 1)
 
+    def attention(self, images) -> dict:
+        """How much attention each place receives in the blocks of stages 3 to 5.
+
+        Of multi-head attention a place's part is the mean over all queries and heads, of separable
+        attention its score in the context; of both the mean over the block's layers.
+
+        Args:
+            images: `(B, H, W, 3)`, what the model is called with.
+
+        Returns:
+            float32 `(B, h, w)` for "P3" to "P5", whose sum is 1. They cover the image; h and w are
+            those of the stage's map, rounded up to multiples of the patch.
+        """
+        maps, x = {}, images
+        # The graph is a chain; what comes first is its input.
+        for layer in self.layers[1:]:
+            if isinstance(layer, MobileViTBlock | MobileViTV2Block):
+                maps[f"P{3 + len(maps)}"] = layer.attention(x)
+            x = layer(x, training=False)
+        return maps
+
     def get_config(self) -> dict:
         return {**self.config, "name": self.name}
 

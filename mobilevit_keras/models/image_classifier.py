@@ -72,12 +72,37 @@ class ClassifierHead(keras.layers.Layer):
             self.classifier.answer_on(self.quantize_logits)
 
     def call(self, inputs, training=None):
+        return self._pooled(self._features(inputs, training), training)
+
+    def with_heat_map(self, inputs) -> dict:
+        """The logits, and the score of each class at each place, whose mean over places they are.
+
+        The classifier is linear behind the mean, so it may as well stand in front of it. In the
+        form "quantized" the scores are computed in float, from the same features: they need no grid
+        of their own, which would have to hold the largest of them.
+
+        Args:
+            inputs: `(B, H, W, C)`, what the head is called with.
+
+        Returns:
+            {"logits": `(B, K)`, "heat_map": `(B, H, W, K)`}, float32.
+        """
+        features = self._features(inputs, training=False)
+        scores = ops.conv(features, self.classifier.kernel, padding="valid")
+        heat_map = ops.add(scores, self.classifier.bias)
+        return {"logits": self._pooled(features, training=False), "heat_map": heat_map}
+
+    def _features(self, inputs, training):
+        """What the mean is taken of, `(B, H, W, C)`, in float32 whatever the precision."""
         x = self.expand(inputs, training=training) if self.use_expansion else inputs
-        # (B, H, W, C) -> (B, 1, 1, C); the mean of a mixed-precision map is taken in float32.
         if self.form == QUANTIZED:
             # Else the converter puts the mean on the map's grid, which is far too coarse for it.
             x = x * FLOAT_AGAIN
-        x = ops.mean(ops.cast(x, "float32"), axis=(1, 2), keepdims=True)
+        return ops.cast(x, "float32")
+
+    def _pooled(self, features, training):
+        # (B, H, W, C) -> (B, 1, 1, C)
+        x = ops.mean(features, axis=(1, 2), keepdims=True)
         x = quantize(self.quantize_mean, x)
         x = self.classifier(self.drop(x, training=training))
         x = quantize(self.quantize_logits, x)
@@ -200,6 +225,24 @@ class MobileViTImageClassifier(VisionTask):
             preprocessing,
             name=f"{variant}_classifier",
         )
+
+    def with_heat_map(self, images) -> dict:
+        """The logits of images, and where they come from: each class's score at each place.
+
+        Args:
+            images: `(B, H, W, 3)`, RGB float32 in [0, 1].
+
+        Returns:
+            {"logits": `(B, K)`, "heat_map": `(B, h, w, K)`}, float32; h and w are those of the last
+            map, which covers the image. The logits are the scores' mean over all places; of a model
+            in the form "quantized" within int8's rounding.
+
+        Example:
+        >>> model = MobileViTImageClassifier.from_variant("mobilevit_xxs", num_classes=10)
+        >>> model.with_heat_map(np.zeros((1, 64, 96, 3), "float32"))["heat_map"].shape
+        TensorShape([1, 2, 3, 10])
+        """
+        return self.head.with_heat_map(self.backbone(images, training=False))
 
     def default_loss(self) -> keras.Loss:
         return CrossEntropy()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import keras
 import numpy as np
@@ -9,10 +10,12 @@ from keras import ops
 
 from mobilevit_keras.metrics import CrossEntropy, TopAccuracy, confusion_matrix
 from mobilevit_keras.models import MobileViTImageClassifier, VisionTask
+from mobilevit_keras.tasks.heat_maps import ExplainedComparison, HeatMapComparison
 from mobilevit_keras.tasks.probabilities import ProbabilityComparison
-from mobilevit_keras.tasks.task import FileOutput, Meter, Outputs, Task
+from mobilevit_keras.tasks.task import Comparison, FileOutput, Meter, Outputs, Task
 
 OUTPUT_NAME = "probabilities"
+HEAT_MAP_NAME = "heat_map"
 
 
 def class_names_of(model: VisionTask) -> tuple[str, ...]:
@@ -62,6 +65,7 @@ class Classification(Task):
 
     Args:
         label_smoothing: Probability that training spreads over all classes.
+        heat_map: Whether a file also gives the score of each class at each place before pooling.
 
     Raises:
         ValueError: If `label_smoothing` is out of its range.
@@ -73,8 +77,9 @@ class Classification(Task):
     monitor = "top1"
     curves = (("Top-1 accuracy", "top1"),)
 
-    def __init__(self, label_smoothing: float = 0.0) -> None:
+    def __init__(self, label_smoothing: float = 0.0, heat_map: bool = False) -> None:
         self.label_smoothing = label_smoothing
+        self.heat_map = heat_map
         self.loss()
 
     def loss(self) -> keras.Loss:
@@ -89,14 +94,35 @@ class Classification(Task):
         # The square keeps the gradients' size independent of the temperature.
         return -(temperature**2) * ops.mean(ops.sum(target * answer, axis=-1))
 
+    def with_heat_map(self) -> Self:
+        return type(self)(self.label_smoothing, heat_map=True)
+
+    def call(self, model: VisionTask, images):
+        return model.with_heat_map(images) if self.heat_map else super().call(model, images)
+
     def serve(self, outputs) -> dict:
-        return {OUTPUT_NAME: ops.softmax(outputs)}
+        if not self.heat_map:
+            return {OUTPUT_NAME: ops.softmax(outputs)}
+        return {
+            OUTPUT_NAME: ops.softmax(outputs["logits"]),
+            HEAT_MAP_NAME: outputs["heat_map"],
+        }
 
     def file_outputs(self, model: VisionTask) -> list[FileOutput]:
-        return [FileOutput(OUTPUT_NAME, "Probability of each class", class_names_of(model))]
+        # What clients that know of no heat map take comes first.
+        outputs = [FileOutput(OUTPUT_NAME, "Probability of each class", class_names_of(model))]
+        if self.heat_map:
+            # Without names: MediaPipe would take each of its numbers for a class.
+            text = "Score of each class at each place; the logits are their mean over the places"
+            outputs.append(FileOutput(HEAT_MAP_NAME, text, range=None))
+        return outputs
 
-    def compare(self, expected: Outputs, actual: Outputs) -> ProbabilityComparison:
-        return ProbabilityComparison(expected[OUTPUT_NAME], actual[OUTPUT_NAME])
+    def compare(self, expected: Outputs, actual: Outputs) -> Comparison:
+        probabilities = ProbabilityComparison(expected[OUTPUT_NAME], actual[OUTPUT_NAME])
+        if not self.heat_map:
+            return probabilities
+        heat_map = HeatMapComparison(expected[HEAT_MAP_NAME], actual[HEAT_MAP_NAME])
+        return ExplainedComparison(probabilities, heat_map)
 
     def meter(self, class_names: Sequence[str] | None) -> AccuracyMeter:
         return AccuracyMeter()

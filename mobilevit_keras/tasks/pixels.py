@@ -97,24 +97,7 @@ class PixelComparison(LogitComparison):
         )
 
     def _unlike(self, bound: Bound) -> str | None:
-        return self._elsewhere() or self._other_class(bound)
-
-    def _elsewhere(self) -> str | None:
-        """Whether the file's maps agree better with Keras's once they are moved by a cell."""
-        height, width = self._expected.shape[1:3]
-        for down, right in itertools.product((-1, 0, 1), repeat=2):
-            if abs(down) >= height or abs(right) >= width:
-                continue
-            rows, columns = _overlap(down, height), _overlap(right, width)
-            ours = self._expected[:, rows[0], columns[0]]
-            there = rms(self._actual[:, rows[0], columns[0]] - ours)
-            moved = rms(self._actual[:, rows[1], columns[1]] - ours)
-            if moved < _BETTER * there:
-                return (
-                    "The file's maps must lie where Keras's do. They agree better once they are "
-                    f"moved by {-down} cells down and {-right} to the right."
-                )
-        return None
+        return elsewhere(self._expected, self._actual) or self._other_class(bound)
 
     def _other_class(self, bound: Bound) -> str | None:
         """Whether the file gives many pixels another class where Keras's leads clearly."""
@@ -127,6 +110,29 @@ class PixelComparison(LogitComparison):
             "The file must give Keras's class to the pixels where that leads clearly. It gives "
             f"another to {100 * other:.2g}% of them, and may to {100 * bound.other_pixels:.2g}%."
         )
+
+
+def elsewhere(expected: np.ndarray, actual: np.ndarray) -> str | None:
+    """Whether a file's maps agree better with Keras's once they are moved by a cell.
+
+    Args:
+        expected: Keras's, `(N, h, w, K)`.
+        actual: The file's.
+    """
+    height, width = expected.shape[1:3]
+    for down, right in itertools.product((-1, 0, 1), repeat=2):
+        if abs(down) >= height or abs(right) >= width:
+            continue
+        rows, columns = _overlap(down, height), _overlap(right, width)
+        ours = expected[:, rows[0], columns[0]]
+        there = rms(actual[:, rows[0], columns[0]] - ours)
+        moved = rms(actual[:, rows[1], columns[1]] - ours)
+        if moved < _BETTER * there:
+            return (
+                "The file's maps must lie where Keras's do. They agree better once they are "
+                f"moved by {-down} cells down and {-right} to the right."
+            )
+    return None
 
 
 def _overlap(step: int, length: int) -> tuple[slice, slice]:

@@ -170,6 +170,14 @@ class Task(abc.ABC):
         """
         return self
 
+    def with_heat_map(self) -> Self:
+        """The task as it is for files that also say where in an image their answer comes from.
+
+        Raises:
+            ValueError: If it gives no heat map.
+        """
+        raise ValueError(f"Only a classifier's file has a heat map. Received: {self.name}.")
+
     @property
     def decoding(self) -> BoxDecoding | None:
         """How whoever runs a file reads boxes from it; None where that is not left to them."""
@@ -179,9 +187,13 @@ class Task(abc.ABC):
         """What a file says beside what all files say."""
         return {}
 
+    def call(self, model: VisionTask, images):
+        """Graph code from images, as the model takes them, to what `serve` takes."""
+        return model(images, training=False)
+
     @abc.abstractmethod
     def serve(self, outputs) -> dict[str, Any]:
-        """Graph code from a model's outputs to those of a file, by name."""
+        """Graph code from what `call` gives to a file's outputs, by name."""
 
     @abc.abstractmethod
     def file_outputs(self, model: VisionTask) -> list[FileOutput]:

@@ -116,3 +116,27 @@ def test_stretching_takes_the_whole_image():
     image = np.random.default_rng(0).integers(0, 256, (100, 200, 3), np.uint8)
     stretched = evaluation_image(tf.constant(image), 0, (40, 60), "bilinear", "stretch")
     np.testing.assert_allclose(stretched, geometry.image(tf.constant(image)), atol=1e-5)
+
+
+def test_scores_go_back_to_where_their_pixels_come_from():
+    """A ramp stays one: its value at each pixel is known, up to the middles of the outer cells."""
+    geometry = evaluation_geometry(tf.constant([100, 200]), 50, (40, 60))
+    scores = np.add.outer(10.0 * np.arange(4), np.arange(6)).astype(np.float32)
+    found = geometry.scores_back(tf.constant(scores), (100, 200)).numpy()
+    # The window is 80 x 120 at (10, 40): 20 pixels a cell.
+    rows = np.clip((np.arange(100) + 0.5 - 10) / 20 - 0.5, 0, 3)
+    columns = np.clip((np.arange(200) + 0.5 - 40) / 20 - 0.5, 0, 5)
+    expected = np.add.outer(10.0 * rows, columns)
+    inside = np.zeros((100, 200), bool)
+    inside[10:90, 40:160] = True
+    np.testing.assert_array_equal(np.isnan(found), ~inside)
+    np.testing.assert_allclose(found[inside], expected[inside], atol=1e-4)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_scores_of_all_of_an_image_are_enlarged_to_it(flip):
+    scores = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
+    geometry = Geometry(tf.constant([0, 0, 70, 90]), (32, 48), flip)
+    found = geometry.scores_back(tf.constant(scores), (70, 90)).numpy()
+    expected = tf.image.resize(scores[None, ..., None], (70, 90))[0, ..., 0].numpy()
+    np.testing.assert_allclose(found, expected[:, ::-1] if flip else expected, atol=1e-5)

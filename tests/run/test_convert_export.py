@@ -1,6 +1,7 @@
 """The export commands as a person calls them: what they print, write and answer."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -256,3 +257,60 @@ class TestSegmenter:
             assert status == 2
             line = errors.strip().splitlines()[-1]
             assert line.startswith("error: ") and part in line
+
+
+class TestExplain:
+    def test_pictures_of_where_a_class_is(self, run_folder, convert, tmp_path):
+        (tmp_path / "bad.jpg").write_text("dear reader")
+        good = [run_folder / "samples/0.png", run_folder / "samples/1.png"]
+        before = [path.read_bytes() for path in good]
+        arguments = ("--model", run_folder / "model.keras", "--output", tmp_path / "heat")
+        status, printed, errors = convert(
+            "explain", good[0], tmp_path / "bad.jpg", good[1], *arguments
+        )
+        assert status == 2 and "1 of 3 files could not be read" in errors
+        lines = printed.splitlines()
+        for path, line in zip(good, lines, strict=True):
+            picture = tmp_path / "heat" / f"{path.stem}.heat.jpg"
+            assert re.fullmatch(rf"{path}: [abc] 0\.\d\d\d, {picture}", line)
+            with Image.open(picture) as image:
+                assert image.size == (64, 64)
+        assert len(list((tmp_path / "heat").iterdir())) == 2
+        assert [path.read_bytes() for path in good] == before
+
+    def test_attention_and_another_class(self, run_folder, convert, tmp_path):
+        image = run_folder / "samples/0.png"
+        status, printed, errors = convert(
+            *("explain", image, "--model", run_folder / "model.keras", "--output", tmp_path),
+            *("--class", "b", "--attention"),
+        )
+        assert status == 0, errors
+        assert f"{image}: b 0." in printed
+        names = {file.name for file in tmp_path.iterdir()}
+        assert names == {f"0.{ending}.jpg" for ending in ("heat", "P3", "P4", "P5")}
+
+    def test_mistakes(self, run_folder, segmenter_folder, convert, tmp_path):
+        model, image = run_folder / "model.keras", run_folder / "samples/0.png"
+        (tmp_path / "file").touch()
+        for arguments, part in (
+            (("--model", segmenter_folder / "model.keras"), "A classifier is needed"),
+            (("--model", model, "--class", "d"), "must be one of the model's: a, b, c"),
+            (("--model", model, "--batch-size", "0"), "`batch_size` must be positive"),
+            (("--model", tmp_path / "none.keras"), "none.keras"),
+        ):
+            status, _, errors = convert("explain", image, *arguments, "--output", tmp_path / "out")
+            assert status == 2
+            line = errors.strip().splitlines()[-1]
+            assert line.startswith("error: ") and part in line
+        status, _, errors = convert(
+            "explain", image, "--model", model, "--output", tmp_path / "file"
+        )
+        assert status == 2 and errors.strip().splitlines()[-1].startswith("error: ")
+        assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+    def test_only_a_classifiers_file_has_a_heat_map(self, segmenter_folder, convert, tmp_path):
+        model = segmenter_folder / "model.keras"
+        status, _, errors = convert("tflite", model, tmp_path / "out.tflite", "--heat-map")
+        assert status == 2 and not any(tmp_path.iterdir())
+        (line,) = errors.strip().splitlines()
+        assert line == ("error: Only a classifier's file has a heat map. Received: segmentation.")

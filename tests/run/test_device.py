@@ -24,7 +24,7 @@ from mobilevit_keras.inference.files import picture_files
 from mobilevit_keras.inference.segment_images import ENDINGS
 from mobilevit_keras.metrics import class_masks
 from mobilevit_keras.palette import class_colours
-from tests.tiny import load_tiny, load_tiny_segmenter, patched_images
+from tests.tiny import coloured_images, load_tiny, load_tiny_segmenter, patched_images
 
 SCRIPT = Path(predict.__file__)
 
@@ -60,6 +60,28 @@ def test_classes_of_image_files(folder, capsys):
     title, answer = capsys.readouterr().out.splitlines()
     assert title == str(image)
     assert re.fullmatch(r"  model.tflite: [abc] [\d.]+%, [abc] [\d.]+% \([\d.]+ ms\)", answer)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_a_file_with_a_heat_map_is_answered_like_any_other(folder, tmp_path, capsys, precision):
+    model = load_tiny(
+        class_names=("a", "b", "c"), preprocessing={"short_side": 72, "crop_size": 64}
+    )
+    images = coloured_images(8, 64)
+    calibration = images if precision == "int8" else None
+    arguments = (64, precision, images, calibration)
+    export_tflite(model, tmp_path / "plain.tflite", *arguments)
+    export_tflite(model, tmp_path / "heat.tflite", *arguments, heat_map=True)
+    files = [str(tmp_path / name) for name in ("plain.tflite", "heat.tflite")]
+    assert predict.main([*files, str(folder / "photos/a/0.png")]) == 0
+    _, plain, heat = capsys.readouterr().out.splitlines()
+    assert re.sub(r"heat| \([\d.]+ ms\)", "plain", heat) == re.sub(
+        r" \([\d.]+ ms\)", "plain", plain
+    )
+    assert predict.main([*files, "--folder", str(folder / "photos")]) == 0
+    _, plain, heat = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert plain[3:] == heat[3:]
 
 
 def test_table_of_a_folder_without_tensorflow(folder):

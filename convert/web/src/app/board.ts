@@ -30,6 +30,11 @@ export class Board {
       if (control) control.value = slider.valueAsNumber;
       this.redraw();
     });
+    places.control.querySelector("button")!.addEventListener("click", () => {
+      const control = this.control();
+      if (control) control.isOn = !control.isOn;
+      this.redraw();
+    });
   }
 
   /** Whether a picture's answers are all there. */
@@ -80,8 +85,14 @@ export class Board {
   }
 
   /** Whether an answer is drawn onto the picture that it was found in. */
-  draws(model: SiteModel, { task }: Answer): boolean {
-    return model === this.first() && this.views[task].draw !== undefined;
+  draws(model: SiteModel, answer: Answer): boolean {
+    const view = viewOf(this.views, answer);
+    return this.leads(model) && view.draw !== undefined && view.isDrawn?.(answer.found) !== false;
+  }
+
+  /** Whether a model's answer is the one that stands on the picture. */
+  leads(model: SiteModel): boolean {
+    return model === this.first();
   }
 
   /** Whether something is drawn over the picture. */
@@ -125,7 +136,9 @@ export class Board {
   private control(): Control | undefined {
     const first = this.first();
     const answer = first && this.answers.get(first);
-    return answer && this.views[answer.task].control;
+    if (!answer) return undefined;
+    const view = viewOf(this.views, answer);
+    return view.isSettable?.(answer.found) === false ? undefined : view.control;
   }
 
   private showControl(): void {
@@ -134,8 +147,16 @@ export class Board {
     // It stays while the next answer is awaited, which mostly is of the same task.
     box.hidden = !control;
     if (!control) return;
-    box.querySelector("label")!.textContent = control.label;
-    box.querySelector("input")!.valueAsNumber = control.value;
+    const label = box.querySelector("label")!;
+    const button = box.querySelector("button")!;
+    const slider = box.querySelector("input")!;
+    const canBeOff = control.isOn !== undefined;
+    label.textContent = button.textContent = control.label;
+    [label.hidden, button.hidden] = [canBeOff, !canBeOff];
+    button.setAttribute("aria-pressed", String(control.isOn === true));
+    slider.setAttribute("aria-label", control.label);
+    slider.disabled = control.isOn === false;
+    slider.valueAsNumber = control.value;
     box.querySelector("output")!.textContent = text.wholePercent(control.value);
   }
 }

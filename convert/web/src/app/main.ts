@@ -166,6 +166,8 @@ const session: Session<SiteModel, Answer> = new Session<SiteModel, Answer>({
     answer(model, answer, image) {
       const isLive = session.state.name === "live";
       if (isLive && board.draws(model, answer)) showFrame(image as ImageBitmap);
+      // What was drawn before may have been switched off: the video is shown again.
+      else if (isLive && board.leads(model)) preview.hidden = true;
       board.answer(model, answer, isLive);
       showStatus(model, statusOf(model.title, answer.state));
     },
@@ -310,6 +312,8 @@ function listen(): void {
     fileInput.value = "";
   });
   byId("predict").addEventListener("click", () => act(() => session.predict()));
+  // What can be saved has changed.
+  byId("control").addEventListener("click", () => showState(session.state));
   byId("copy").addEventListener("click", () => act(copyResult));
   byId("save").addEventListener("click", () => act(savePicture));
   byId("camera").addEventListener("click", () => toggle("camera"));

@@ -1,9 +1,9 @@
 /** The messages between the page and its worker. */
 import type {
+  Classification,
   Description,
   Detection,
   ErrorCode,
-  Prediction,
   Rejection,
   RuntimeName,
   Segmentation,
@@ -39,8 +39,8 @@ export interface Prepared extends ModelState {
 
 /** What a model of each task says of an image. */
 export interface Answers {
-  /** The most probable classes. */
-  classification: Prediction[];
+  /** The most probable classes; where they are, of files that say it, with the size it is shown at. */
+  classification: Classification & { shown: Size };
   detection: Detection;
   segmentation: Segmentation;
 }

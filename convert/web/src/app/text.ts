@@ -45,6 +45,8 @@ export const text = {
   predicting: "Predicting…",
   predicted: (model: string, answer: string) => `${model}: ${answer}`,
   opacity: "Colours",
+  heatMap: "Heat map",
+  heatMapOf: (label: string) => `Show where ${label} is`,
   scoreAtLeast: "Score from",
   nothingFound: (percent: number) => `Nothing with a score of ${percent}\u00a0% or more.`,
   objects: (label: string, count: number) => `${count} × ${label}`,

@@ -106,7 +106,7 @@ function stateOf(model: AnyModel): ModelState {
 async function answerOf(model: AnyModel, pixels: Pixels, shown: Size): Promise<Answer> {
   switch (model.task) {
     case "classification": {
-      const found = await model.classify(pixels, TOP);
+      const found = { ...(await model.explain(pixels, TOP)), shown };
       return { task: model.task, found, state: stateOf(model) };
     }
     case "detection": {
@@ -123,7 +123,9 @@ async function answerOf(model: AnyModel, pixels: Pixels, shown: Size): Promise<A
 /** What is handed over instead of being copied. */
 function transfers(result: unknown): Transferable[] {
   const answer = result as Answer | null;
-  return answer?.task === "segmentation" ? [answer.found.mask.buffer] : [];
+  if (answer?.task === "segmentation") return [answer.found.mask.buffer];
+  const scores = answer?.task === "classification" && answer.found.heatMap?.scores;
+  return scores ? [scores.buffer] : [];
 }
 
 const handlers: {

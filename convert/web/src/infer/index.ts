@@ -36,12 +36,13 @@ export type { Description } from "./description";
 export { type ErrorCode, InferError } from "./errors";
 export type { FetchOptions, Source } from "./files";
 export { type Box, fitted, type Preprocessing, type Size } from "./geometry";
+export { heatColour, heatColours, type HeatMap, type HeatPicture, heatPicture } from "./heat";
 export { Model, type Rejection, type Timings } from "./model";
 export { classColour, type Colour } from "./palette";
 export { type Pixels, preprocess } from "./preprocess";
 export { type Format, formatOf, type Outputs, RUNTIMES, type RuntimeName, unsuitable } from "./runtimes";
 export type { AnyModel } from "./tasks";
-export { best, Classifier, type Prediction } from "./tasks/classify";
+export { best, type Classification, Classifier, type Prediction } from "./tasks/classify";
 export { type Detection, Detector, type FoundObject } from "./tasks/detect";
 export { type ClassShare, type Segmentation, Segmenter } from "./tasks/segment";
 

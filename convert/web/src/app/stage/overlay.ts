@@ -1,5 +1,5 @@
 /** What lies over the picture: a mask whose pixels are the picture's, boxes as sharp as the screen. */
-import type { Box, Colour, Segmentation, Size } from "../../infer";
+import type { Box, Colour, HeatPicture, Size } from "../../infer";
 
 /** A box with what stands on it. */
 export interface Mark {
@@ -62,7 +62,7 @@ export class Overlay {
    * @param colours Red, green, blue and opacity of each of the 256 numbers.
    * @param opacity Of all of it, 0 to 1.
    */
-  showMask({ width, height, mask }: Segmentation, colours: Uint8Array, opacity: number): void {
+  showMask({ width, height, mask }: HeatPicture, colours: Uint8Array, opacity: number): void {
     const { mask: canvas } = this;
     if (canvas.width !== width || canvas.height !== height) {
       [canvas.width, canvas.height] = [width, height];

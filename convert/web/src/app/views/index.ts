@@ -10,7 +10,7 @@ type Views = { readonly [Task in TaskName]: View<Task> };
 /** @param changed Called where an answer is to be drawn anew. */
 export function makeViews(changed: () => void): Views {
   return {
-    classification: new ClassificationView(),
+    classification: new ClassificationView(changed),
     detection: new DetectionView(changed),
     segmentation: new SegmentationView(changed),
   };

@@ -7,11 +7,15 @@ export interface Control {
   readonly label: string;
   /** In percent. */
   value: number;
+  /** Of what can be switched off: whether it is on. */
+  isOn?: boolean;
 }
 
 export interface View<Task extends TaskName> {
   /** Changes what is drawn without another run of the model. */
   readonly control?: Control;
+  /** Whether the control is of use for an answer; it is where this is absent. */
+  isSettable?(found: Answers[Task]): boolean;
   /** What is shown of a video's frame after another one: what flickers is smoothed. */
   blend?(previous: Answers[Task], found: Answers[Task]): Answers[Task];
   /** Shows an answer in a card; one shown there before is updated, so that its buttons stay. */
@@ -24,4 +28,6 @@ export interface View<Task extends TaskName> {
   words(found: Answers[Task]): string;
   /** Draws over the picture. */
   draw?(overlay: Overlay, found: Answers[Task]): void;
+  /** Whether `draw` draws anything of an answer; it does where this is absent. */
+  isDrawn?(found: Answers[Task]): boolean;
 }
