@@ -144,7 +144,7 @@ export const text = {
   folderTask: "Many photos at once are for models that say what a photo shows.",
   folderEmpty: "This folder holds no files.",
   chooseFolder: "Choose folder",
-  chooseSeveral: "Choose several photos",
+  chooseSeveral: "Choose several",
   folderStop: "Stop",
   folderAgain: "Classify again",
   folderSave: "Save as CSV",
