@@ -51,7 +51,7 @@ $(WEB)/node_modules/.package-lock.json: $(WEB)/package-lock.json
 	touch $@
 
 $(WEB)/dist/index.html: $(WEB)/node_modules/.package-lock.json \
-    $(shell find $(WEB) -name node_modules -prune -o -name dist -prune -o -type f -print)
+    $(shell find $(WEB) -name node_modules -prune -o -name dist -prune -o -name lib -prune -o -type f -print)
 	cd $(WEB) && npm run --silent build
 	touch $@
 
@@ -114,4 +114,4 @@ test-newest: web
 	$(NEWEST)/bin/python -m pytest $(WORKERS) -m "not slow and not tfjs"
 
 clean:
-	rm -rf $(VENV) $(PARITY) $(NEWEST) $(WEB)/node_modules $(WEB)/dist runs build *.egg-info
+	rm -rf $(VENV) $(PARITY) $(NEWEST) $(WEB)/node_modules $(WEB)/dist $(WEB)/lib runs build *.egg-info

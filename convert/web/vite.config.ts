@@ -23,18 +23,25 @@ const RUNTIMES_FOLDER =
 const LITERT_BUILDS = ["litert_wasm_internal", "litert_wasm_compat_internal", "litert_wasm_threaded_internal"];
 const TFJS_BUILDS = ["tfjs-backend-wasm", "tfjs-backend-wasm-simd", "tfjs-backend-wasm-threaded-simd"];
 
+/** What stands before a loader, so that it also runs in Node, which has no `require` for modules. */
+const NODE = `const require = globalThis.process?.versions?.node
+  ? (await import("node:module")).createRequire(import.meta.url)
+  : undefined;
+const __dirname = ".";
+`;
+
 /** Copies the runtimes' binaries, which are fetched only when their runtime is chosen. */
-function runtimes(): Plugin {
+export function runtimes(folder: string): Plugin {
   return {
     name: "runtimes",
     generateBundle() {
       const emit = (fileName: string, source: string | Uint8Array) =>
-        this.emitFile({ type: "asset", fileName: RUNTIMES_FOLDER + fileName, source });
+        this.emitFile({ type: "asset", fileName: folder + fileName, source });
       const litert = join(packageFolder("@litertjs/core"), "wasm");
       for (const build of LITERT_BUILDS) {
         const script = readFileSync(join(litert, `${build}.js`), "utf8");
         // A module worker imports the loader; the threads it starts want the classic script.
-        emit(`litert/${build}.mjs`, `${script}\nexport default ModuleFactory;\n`);
+        emit(`litert/${build}.mjs`, `${NODE}${script}\nexport default ModuleFactory;\n`);
         if (build.includes("threaded")) emit(`litert/${build}.js`, script);
         emit(`litert/${build}.wasm`, readFileSync(join(litert, `${build}.wasm`)));
       }
@@ -160,7 +167,7 @@ export default defineConfig({
   root,
   base: "./",
   define: { __RUNTIMES__: JSON.stringify(RUNTIMES_FOLDER) },
-  plugins: [texts(), contentSecurityPolicy(), manifest(), runtimes(), precache()],
+  plugins: [texts(), contentSecurityPolicy(), manifest(), runtimes(RUNTIMES_FOLDER), precache()],
   worker: {
     format: "es",
     // Their names keep the runtimes' code out of what is kept for offline use before it is needed.

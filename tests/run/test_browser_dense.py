@@ -292,3 +292,22 @@ def test_accessibility_and_small_screens(page):
         page.emulate_media(color_scheme=scheme)
         assert violations(page) == []
     assert page.evaluate("document.scrollingElement.scrollWidth") <= PHONE["width"]
+
+
+def test_many_photos_at_once_are_for_classifiers(page, dense):
+    page.goto("/")
+    page.locator("#status", has_text="Runs on").wait_for()
+    assert "models that say what a photo shows" in page.locator("#folder-hint").inner_text()
+    assert not page.locator("#folder-choice").is_visible()
+    # Dropped ones are refused with the same words, and the page goes on.
+    page.evaluate(
+        """() => {
+          const data = new DataTransfer();
+          for (const name of "ab") data.items.add(new File(["x"], `${name}.png`));
+          const options = { dataTransfer: data, bubbles: true, cancelable: true };
+          document.body.dispatchEvent(new DragEvent("drop", options));
+        }"""
+    )
+    page.locator("#error", has_text="models that say what a photo shows").wait_for()
+    choose(page, 0)
+    assert page.locator("#mask").is_visible()

@@ -3,7 +3,7 @@ import { BITMAP_OPTIONS } from "../infer";
 import { text } from "./text";
 
 /** Decoding takes four bytes a pixel, and the page needs two copies: a phone has no more. */
-const MAX_MEGAPIXELS = 64;
+export const MAX_MEGAPIXELS = 64;
 
 /** A message for the person at the page. */
 export class UserError extends Error {}
@@ -19,8 +19,8 @@ export interface ChosenImage {
 /** Longer side of what is shown, in pixels. */
 const PREVIEW_SIDE = 1024;
 
-/** Width and height, read without decoding the pixels. */
-async function sizeOf(blob: Blob): Promise<[number, number]> {
+/** Millions of pixels, read without decoding them, or null where the file is no image. */
+export async function megapixelsOf(blob: Blob): Promise<number | null> {
   const image = new Image();
   image.src = URL.createObjectURL(blob);
   try {
@@ -28,9 +28,9 @@ async function sizeOf(blob: Blob): Promise<[number, number]> {
       image.onload = resolve;
       image.onerror = reject;
     });
-    return [image.naturalWidth, image.naturalHeight];
+    return (image.naturalWidth * image.naturalHeight) / 1e6;
   } catch {
-    throw new UserError(text.errors.not_an_image);
+    return null;
   } finally {
     URL.revokeObjectURL(image.src);
   }
@@ -70,8 +70,8 @@ async function reduced(whole: ImageBitmap): Promise<ImageBitmap> {
  * @throws UserError where the file is no image or too large.
  */
 export async function readImage(blob: Blob): Promise<ChosenImage> {
-  const [width, height] = await sizeOf(blob);
-  const megapixels = (width * height) / 1e6;
+  const megapixels = await megapixelsOf(blob);
+  if (megapixels === null) throw new UserError(text.errors.not_an_image);
   if (megapixels > MAX_MEGAPIXELS) {
     throw new UserError(text.errors.too_large(Math.round(megapixels), MAX_MEGAPIXELS));
   }

@@ -4,6 +4,7 @@ import { Board } from "./board";
 import { Camera } from "./camera";
 import { byId, make } from "./dom";
 import { Engine, EngineError } from "./engine";
+import { droppedEntries, Folder } from "./folder";
 import { type ChosenImage, fileFrom, isModel, readImage, UserError } from "./image_input";
 import { keepForOffline, registerServiceWorker } from "./offline";
 import type { Answer, ModelSpec, Progress } from "./protocol";
@@ -206,6 +207,8 @@ const session: Session<SiteModel, Answer> = new Session<SiteModel, Answer>({
   now: () => performance.now(),
 });
 
+const folder = new Folder({ engine, models: selectedModels, specOf, act, complain });
+
 /** Chooses an image; `button` is the sample that it came from. */
 async function choose(load: () => Promise<Blob>, button?: HTMLElement): Promise<void> {
   // Only once it is shown: until then another sample's image is.
@@ -235,9 +238,11 @@ async function addFile(file: File): Promise<void> {
 function showFile(model: SiteModel, description: Parameters<typeof modelOfFile>[1]): void {
   Object.assign(model, modelOfFile(model.file!, description, model.id));
   showModels(new Set(selectedModels().map(({ id }) => id)));
+  folder.offer();
 }
 
 async function configure(): Promise<void> {
+  folder.stop();
   byId("status").replaceChildren();
   // The address becomes a link that opens these models.
   history.replaceState(null, "", linkTo(location.href, site.models, selectedModels()));
@@ -335,8 +340,10 @@ function listen(): void {
   document.addEventListener("drop", (event) => {
     event.preventDefault();
     delete stage.dataset.over;
+    const entries = droppedEntries(event.dataTransfer);
     const file = fileFrom(event.dataTransfer);
-    if (file) take(file);
+    if (entries) act(async () => folder.take(await entries));
+    else if (file) take(file);
   });
   document.addEventListener("paste", (event) => {
     const file = fileFrom(event.clipboardData);

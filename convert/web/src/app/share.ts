@@ -1,4 +1,4 @@
-/** Results that leave the page, because somebody wants them to: as text or as a picture. */
+/** Results that leave the page, because somebody wants them to: as text, a picture or a file. */
 
 /** Copies words; also on plain http, where there is no clipboard object. */
 export async function copyText(words: string): Promise<void> {
@@ -30,6 +30,11 @@ export async function sharePicture(picture: Blob, name: string): Promise<void> {
       if (error instanceof DOMException && error.name === "AbortError") return;
     }
   }
+  saveFile(file, name);
+}
+
+/** Saves a file among the downloads. */
+export function saveFile(file: Blob, name: string): void {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(file);
   link.download = name;

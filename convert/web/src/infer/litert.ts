@@ -62,12 +62,16 @@ async function start({ assets, threads: wanted, onProgress }: SessionOptions): P
   };
   const original = scope.importScripts;
   scope.importScripts = () => undefined;
+  // LiteRT.js calls the global object so, which Node does not.
+  const isBare = typeof self === "undefined";
+  if (isBare) Object.assign(globalThis, { self: globalThis });
   const restore = onProgress ? reportFetch(`${build}.wasm`, onProgress) : () => undefined;
   try {
     const runtime = await core.loadLiteRt(folder, { threads: threads > 1 });
     return { core, runtime, threads };
   } finally {
     scope.importScripts = original;
+    if (isBare) Reflect.deleteProperty(globalThis, "self");
     restore();
   }
 }

@@ -71,7 +71,8 @@ export function defaultThreads(): number {
 export async function unsuitable(runtime: RuntimeName): Promise<string | null> {
   if (typeof WebAssembly === "undefined") return "the browser has no WebAssembly";
   if (runtime.endsWith("webgpu")) {
-    if (!navigator.gpu) return "the browser has no WebGPU";
+    // Node 20 has no navigator.
+    if (!globalThis.navigator?.gpu) return "the browser has no WebGPU";
     const adapter = await navigator.gpu.requestAdapter().catch(() => null);
     if (!adapter) return "WebGPU finds no graphics processor";
     const { isFallbackAdapter, description, architecture } = adapter.info;
