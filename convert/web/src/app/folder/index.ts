@@ -62,7 +62,7 @@ export class Folder {
         const spec = specOf(model);
         const answer = await engine.request("predict", { spec, image: file, shown: [1, 1], key, last });
         if (answer.task !== TASK) throw new UserError(text.folderTask);
-        const [{ label, probability }] = answer.found as [(typeof answer.found)[number]];
+        const { label, probability } = answer.found.predictions[0]!;
         return { label, probability, milliseconds: answer.state.timings.inference };
       },
       reason,
