@@ -65,6 +65,8 @@ def export_tfjs(
     check_size(model, *size)
     check_replaceable(directory, unmarked=_earlier_model)
     task = task_of(model).for_size(model, size)
+    # Of some sizes there is no file: better said now than after the work.
+    task.described()
     check_images = open_check_images(images, *size, model.preprocessing)
     prepare_tfjs_runtime()
     with atomic_directory(directory, unmarked=_earlier_model) as temporary:

@@ -110,6 +110,8 @@ def export_tflite(
         raise IsADirectoryError(f"A file name is needed. Received: the folder {path}.")
     chosen = _check_arguments(model, size, precision, calibration, input_type, suppression)
     task = task_of(model).for_size(model, size, suppression)
+    # Of some sizes there is no file: better said now than after the work.
+    task.described()
     check_images = open_check_images(images, *size, model.preprocessing)
     with contextlib.ExitStack() as stack:
         labels = None

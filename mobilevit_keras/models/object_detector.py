@@ -28,7 +28,8 @@ COCO_CLASSES = 80
 # After the backbone's last two maps, by their strides.
 _EXTRA_FILTERS = {64: 256, 128: 128, 256: 128}
 _GLOBAL_FILTERS = 64
-_HEAD_FILTERS = (512, 256, 256, 128, 128, None)
+HEAD_FILTERS = (512, 256, 256, 128, 128, None)
+"""Channels that each map is projected to, where it has others; the last is of one cell."""
 
 
 @keras.saving.register_keras_serializable("mobilevit_keras")
@@ -64,7 +65,7 @@ class MobileViTObjectDetector(VisionTask):
     """
 
     # Where a box is does not depend on the classes.
-    CLASS_WEIGHTS = tuple(f"head_{level}/logits/" for level in range(len(_HEAD_FILTERS)))
+    CLASS_WEIGHTS = tuple(f"head_{level}/logits/" for level in range(len(HEAD_FILTERS)))
 
     def __init__(
         self,
@@ -99,7 +100,7 @@ class MobileViTObjectDetector(VisionTask):
         heads = [
             SSDLiteHead(anchors, num_classes + 1, filters, name=f"head_{level}", **common)
             for level, (anchors, filters) in enumerate(
-                zip(num_anchors(), _HEAD_FILTERS, strict=True)
+                zip(num_anchors(), HEAD_FILTERS, strict=True)
             )
         ]
 
