@@ -1,4 +1,5 @@
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Self
 
 import keras
@@ -6,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from mobilevit_keras.boxes import (
+    FILE_ORDER,
     BoxDecoding,
     decode_boxes,
     encode_boxes,
@@ -189,6 +191,23 @@ class MobileViTObjectDetector(VisionTask):
         return BoxDecoding(
             (height, width), self.min_scale, self.max_scale, self.backbone.map_multiples
         )
+
+    @contextlib.contextmanager
+    def in_file_order(self) -> Iterator[None]:
+        """Has the model answer with y, x, height and width of boxes for as long as the block.
+
+        The last convolutions' channels change places, so that a file has the order without an
+        operation: LiteRT's WebGPU backend leaves out a split whose parts are joined in another one.
+        """
+        self._exchange_numbers()
+        try:
+            yield
+        finally:
+            self._exchange_numbers()
+
+    def _exchange_numbers(self) -> None:
+        for level in range(len(HEAD_FILTERS)):
+            self.get_layer(f"head_{level}").reorder_boxes(FILE_ORDER)
 
     def targets(self, bounding_boxes: dict, height: int, width: int, iou_threshold: float = 0.5):
         """What the loss compares the outputs with; works in graphs, on sizes that only the run has.
