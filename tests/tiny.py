@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from mobilevit_keras import (
@@ -17,8 +18,13 @@ TRAINED = {activation: _FOLDER / f"tiny_{activation}.npz" for activation in ("si
 """Weights of classifiers that `tests/train_tiny.py` wrote, by activation."""
 TRAINED_SEGMENTER = _FOLDER / "tiny_segmenter.npz"
 """Weights of a segmenter that it wrote."""
+TRAINED_SEGMENTER_V2 = _FOLDER / "tiny_segmenter_v2.npz"
+"""Weights of the same on MobileViTv2."""
 TRAINED_DETECTOR = _FOLDER / "tiny_detector.npz"
 """Weights of a detector that it wrote."""
+
+SEPARABLE = {"attention": "separable", "num_heads": 1, "use_fusion": False}
+"""What makes a backbone one of MobileViTv2."""
 
 
 def randomize(model, seed=0):
@@ -45,6 +51,38 @@ def tell_images_apart(model, logits=1.0, seed=0):
         seed: Of the images.
     """
     images = coloured_images(32, 64, seed=seed) / 255.0
+    _settle_norms(model, images)
+    features = model.backbone(images, training=False)
+    if model.head.use_expansion:
+        features = model.head.expand(features, training=False)
+    features = np.asarray(features).mean(axis=(1, 2))
+    _tell_apart(model.head.classifier, features, logits, seed)
+    return model
+
+
+def tell_anchors_apart(model, height, width, seed=0):
+    """The same of a detector and its anchors.
+
+    Args:
+        model: A detector in the form "training".
+        height, width: Of the images.
+        seed: Of them.
+    """
+    images = patched_images(32, height, width, seed=seed)[0] / 255.0
+    _settle_norms(model, images)
+    heads = [model.get_layer(f"head_{level}") for level in range(6)]
+    maps = keras.Model(model.inputs[0], [head.input for head in heads])(images, training=False)
+    for level, (head, features) in enumerate(zip(heads, maps, strict=True)):
+        for layer in (head.project, head.depthwise):
+            features = features if layer is None else layer(features, training=False)
+        _tell_apart(head.boxes, features, 1.0, seed + 2 * level)
+        # So unlike that some boxes are clearly there.
+        _tell_apart(head.logits, features, 2.0, seed + 2 * level + 1)
+    return model
+
+
+def _settle_norms(model, images):
+    """Gives the norms of a model the statistics of images."""
     norms = [layer for layer in model._flatten_layers() if isinstance(layer, BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -53,22 +91,23 @@ def tell_images_apart(model, logits=1.0, seed=0):
     model(images, training=True)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-    features = model.backbone(images, training=False)
-    if model.head.use_expansion:
-        features = model.head.expand(features, training=False)
-    features = np.asarray(features).mean(axis=(1, 2))
+
+
+def _tell_apart(layer, features, spread, seed):
+    """Has a 1x1 convolution answer by what differs most among features `(…, C)`."""
+    features = np.asarray(features).reshape(-1, features.shape[-1])
+    outputs = layer.bias.shape[0]
     centre = features.mean(axis=0)
-    # What differs most from image to image, so that rounding is small beside it.
+    # So that rounding is small beside it.
     _, sizes, directions = np.linalg.svd(features - centre, full_matrices=False)
-    count = min(3, model.num_classes)
-    mixture = np.random.default_rng(seed).normal(size=(count, model.num_classes))
-    if model.num_classes == count:
+    count = min(3, outputs)
+    mixture = np.random.default_rng(seed).normal(size=(count, outputs))
+    if outputs == count:
         mixture = np.eye(count)
     answers = directions[:count].T / sizes[:count] * np.sqrt(len(features)) @ mixture
-    answers *= logits / np.sqrt(np.mean(np.square((features - centre) @ answers)))
-    model.head.classifier.kernel.assign(answers[None, None])
-    model.head.classifier.bias.assign(-centre @ answers)
-    return model
+    answers *= spread / np.sqrt(np.mean(np.square((features - centre) @ answers)))
+    layer.kernel.assign(answers[None, None])
+    layer.bias.assign(-centre @ answers)
 
 
 def coloured_images(count, height, width=None, seed=0):
@@ -188,6 +227,11 @@ def build_tiny_segmenter(num_classes=3, class_names=None, preprocessing=None, **
 def load_tiny_segmenter(**arguments):
     """A tiny segmenter of three classes that has learned which channel is brightest where."""
     return _trained(build_tiny_segmenter(**arguments), TRAINED_SEGMENTER)
+
+
+def load_tiny_segmenter_v2(**arguments):
+    """The same on MobileViTv2."""
+    return _trained(build_tiny_segmenter(**SEPARABLE, **arguments), TRAINED_SEGMENTER_V2)
 
 
 def build_tiny_detector(num_classes=3, class_names=None, preprocessing=None, **backbone):

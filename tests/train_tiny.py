@@ -1,4 +1,4 @@
-"""Writes the weights of `tests.tiny.load_tiny`, `load_tiny_segmenter` and `load_tiny_detector`:
+"""Writes the weights of what `tests.tiny` loads, such as `load_tiny_segmenter`:
 
     python -m tests.train_tiny [NAME]
 
@@ -13,9 +13,11 @@ import keras
 import numpy as np
 
 from tests.tiny import (
+    SEPARABLE,
     TRAINED,
     TRAINED_DETECTOR,
     TRAINED_SEGMENTER,
+    TRAINED_SEGMENTER_V2,
     build_tiny,
     build_tiny_detector,
     build_tiny_segmenter,
@@ -39,8 +41,8 @@ def train_classifier(activation: str) -> keras.Model:
     return model
 
 
-def train_segmenter() -> keras.Model:
-    model = build_tiny_segmenter()
+def train_segmenter(**backbone) -> keras.Model:
+    model = build_tiny_segmenter(**backbone)
     images, masks = patched_images(768, 64, seed=7)
     model.compile(keras.optimizers.AdamW(3e-3, weight_decay=0.05))
     model.fit(images / 255.0, masks, batch_size=16, epochs=16)
@@ -71,6 +73,9 @@ def main(names: list[str]) -> None:
     if not names or "segmenter" in names:
         keras.utils.set_random_seed(0)
         write(train_segmenter(), TRAINED_SEGMENTER)
+    if not names or "segmenter_v2" in names:
+        keras.utils.set_random_seed(0)
+        write(train_segmenter(**SEPARABLE), TRAINED_SEGMENTER_V2)
     if not names or "detector" in names:
         keras.utils.set_random_seed(0)
         write(train_detector(), TRAINED_DETECTOR)

@@ -9,7 +9,7 @@ from mobilevit_keras.boxes.anchors import (
     ssd_anchors,
 )
 from mobilevit_keras.boxes.coding import decode_boxes, encode_boxes, to_pixels
-from mobilevit_keras.boxes.decoding import BoxDecoding, file_order
+from mobilevit_keras.boxes.decoding import FILE_ORDER, BoxDecoding, file_order
 from mobilevit_keras.boxes.matching import BACKGROUND, PADDING, match_anchors
 from mobilevit_keras.boxes.suppression import RULES, overlaps, suppress
 
@@ -17,6 +17,7 @@ __all__ = [
     "ASPECT_RATIOS",
     "BACKGROUND",
     "BoxDecoding",
+    "FILE_ORDER",
     "MAX_SCALE",
     "MIN_SCALE",
     "PADDING",

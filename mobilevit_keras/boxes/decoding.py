@@ -11,9 +11,10 @@ import numpy as np
 from mobilevit_keras.boxes.anchors import ASPECT_RATIOS, STRIDES, image_anchors
 from mobilevit_keras.boxes.coding import VARIANCE
 
-# In files a box's numbers stand as TFLite's own operations and MediaPipe take them; the same
-# exchange leads back.
-_ORDER = (1, 0, 3, 2)
+FILE_ORDER = (1, 0, 3, 2)
+"""Where a box's y, x, height and width stand in x, y, width, height. In files they stand so, as
+TFLite's own operations and MediaPipe take them; the same exchange leads back."""
+
 _FORMAT = "yxhw"
 _CLIP = "sides"
 
@@ -43,7 +44,7 @@ class BoxDecoding:
     @property
     def scales(self) -> tuple[float, ...]:
         """What the file's y, x, height and width are divided by."""
-        return tuple(1.0 / VARIANCE[index] for index in _ORDER)
+        return tuple(1.0 / VARIANCE[index] for index in FILE_ORDER)
 
     def boxes(self, location) -> np.ndarray:
         """Boxes `(…, A, 4)`, left, top, right, bottom in sides of the image, not cut."""
@@ -56,7 +57,7 @@ class BoxDecoding:
 
     @functools.cached_property
     def _units(self) -> np.ndarray:
-        return np.array([VARIANCE[index] for index in _ORDER], "float32")
+        return np.array([VARIANCE[index] for index in FILE_ORDER], "float32")
 
     def as_json(self) -> dict[str, Any]:
         """What a file says of it: the rule of the anchors and the units of the numbers.
@@ -72,7 +73,7 @@ class BoxDecoding:
             )
         return {
             "format": _FORMAT,
-            "variance": [VARIANCE[index] for index in _ORDER],
+            "variance": [VARIANCE[index] for index in FILE_ORDER],
             "min_scale": self.min_scale,
             "max_scale": self.max_scale,
             # After the maps at these strides, of sizes rounded up, comes one of a single cell.
@@ -102,9 +103,5 @@ class BoxDecoding:
 
 
 def file_order(boxes):
-    """Encoded boxes `(…, 4)` as files have them: y, x, height, width. Works in graphs.
-
-    Of four parts joined anew, because every runtime has these operations.
-    """
-    x, y, width, height = keras.ops.split(boxes, 4, axis=-1)
-    return keras.ops.concatenate([y, x, height, width], axis=-1)
+    """Encoded boxes `(…, 4)` as files have them: y, x, height, width. Works in graphs."""
+    return keras.ops.take(boxes, FILE_ORDER, axis=-1)

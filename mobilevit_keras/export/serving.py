@@ -88,17 +88,17 @@ def serving_directory(
         OSError: If the temporary folder cannot be written.
     """
     is_quantized = deployed.form == QUANTIZED
-
-    def answer(image):
-        outputs = task.call(deployed, image * (1.0 / 255.0) if scales else image)
-        if is_quantized:
-            # Of int8 logits softmax would be int8 too, and XNNPACK has none.
-            outputs = tf.nest.map_structure(lambda values: values * FLOAT_AGAIN, outputs)
-        return task.serve(outputs)
-
     with tempfile.TemporaryDirectory(prefix="mobilevit_keras-") as name:
         directory = Path(name) / "serving"
-        with converted(deployed):
+        with converted(deployed), task.converting(deployed) as serve:
+
+            def answer(image):
+                outputs = task.call(deployed, image * (1.0 / 255.0) if scales else image)
+                if is_quantized:
+                    # Of int8 logits softmax would be int8 too, and XNNPACK has none.
+                    outputs = tf.nest.map_structure(lambda values: values * FLOAT_AGAIN, outputs)
+                return serve(outputs)
+
             save_serving(answer, size, directory)
         yield directory
 

@@ -69,6 +69,8 @@ def export_tfjs(
     task = task_of(model).for_size(model, size)
     if heat_map:
         task = task.with_heat_map()
+    # Of some sizes there is no file: better said now than after the work.
+    task.described()
     check_images = open_check_images(images, *size, model.preprocessing)
     prepare_tfjs_runtime()
     with atomic_directory(directory, unmarked=_earlier_model) as temporary:

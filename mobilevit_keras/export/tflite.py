@@ -116,6 +116,8 @@ def export_tflite(
     task = task_of(model).for_size(model, size, suppression)
     if heat_map:
         task = task.with_heat_map()
+    # Of some sizes there is no file: better said now than after the work.
+    task.described()
     check_images = open_check_images(images, *size, model.preprocessing)
     with contextlib.ExitStack() as stack:
         labels = None

@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import keras
 from keras import ops
 
@@ -76,6 +78,18 @@ class SSDLiteHead(keras.layers.Layer):
         """
         self.boxes.answer_on(boxes)
         self.logits.answer_on(logits)
+
+    def reorder_boxes(self, order: Sequence[int]) -> None:
+        """Gives the numbers of each box other places, by those of the channels that they come from.
+
+        Args:
+            order: For each of the four numbers, where it stood before.
+        """
+        for weight in (self.boxes.kernel, self.boxes.bias):
+            values = ops.convert_to_numpy(weight)
+            # (…, A * 4) -> (…, A, 4) -> (…, A * 4)
+            by_anchor = values.reshape(*values.shape[:-1], self.num_anchors, 4)
+            weight.assign(by_anchor[..., list(order)].reshape(values.shape))
 
     def call(self, inputs, training=None):
         x = inputs

@@ -18,6 +18,12 @@ from mobilevit_keras.models.vision_task import VisionTask
 VOC_CLASSES = 21
 """PASCAL VOC's twenty classes and their background."""
 
+HEAD_FILTERS = {"multi_head": 256, "separable": 512}
+"""Channels of the authors' heads, by the attention of the backbone."""
+
+# Of what is element by element; MobileViTv2's authors drop whole channels only.
+_ASPP_DROPOUT = {"multi_head": 0.1, "separable": 0.0}
+
 
 @keras.saving.register_keras_serializable("mobilevit_keras")
 class SegmenterHead(keras.layers.Layer):
@@ -94,7 +100,9 @@ class MobileViTImageSegmenter(VisionTask):
     Args:
         backbone: The `MobileViTBackbone` to segment by; of output stride 16 in the paper.
         num_classes: Number of classes K; that of `class_names` by default.
-        filters, dilation_rates, aspp_dropout: See `ASPP`.
+        filters, aspp_dropout: See `ASPP`; by default as the authors have them, 256 and 0.1, or 512
+            and 0 of separable attention.
+        dilation_rates: See `ASPP`.
         classifier_dropout: Dropout rate before the classifier, of whole channels.
         class_names: Names of the classes in the order of the logits; saved with the weights.
         preprocessing: How images are made the model's input in evaluation, a `Preprocessing` or its
@@ -102,7 +110,8 @@ class MobileViTImageSegmenter(VisionTask):
         frozen: Names of layers that training leaves as they are; saved with the weights.
 
     Input shape: `(B, H, W, 3)`, RGB float32 in [0, 1], any size from 32 up.
-    Output shape: `(B, H / output_stride, W / output_stride, K)`, rounded up; logits.
+    Output shape: `(B, H / output_stride, W / output_stride, K)`, rounded up as the backbone's;
+        logits.
 
     Raises:
         ValueError: If the number of names is not `num_classes`, or neither is given.
@@ -123,9 +132,9 @@ class MobileViTImageSegmenter(VisionTask):
         self,
         backbone: MobileViTBackbone,
         num_classes: int | None = None,
-        filters: int = 256,
+        filters: int | None = None,
         dilation_rates: tuple[int, ...] = (6, 12, 18),
-        aspp_dropout: float = 0.1,
+        aspp_dropout: float | None = None,
         classifier_dropout: float = 0.1,
         class_names: Sequence[str] | None = None,
         preprocessing: Preprocessing | dict | None = None,
@@ -133,6 +142,9 @@ class MobileViTImageSegmenter(VisionTask):
         **kwargs,
     ) -> None:
         num_classes = check_classes(num_classes, class_names)
+        attention = backbone.config["attention"]
+        filters = HEAD_FILTERS[attention] if filters is None else filters
+        aspp_dropout = _ASPP_DROPOUT[attention] if aspp_dropout is None else aspp_dropout
 
         # Layers
         head = SegmenterHead(
@@ -176,6 +188,8 @@ class MobileViTImageSegmenter(VisionTask):
         class_names: Sequence[str] | None = None,
         preprocessing: Preprocessing | dict | None = None,
         *,
+        filters: int | None = None,
+        dilation_rates: tuple[int, ...] = (6, 12, 18),
         output_stride: int = OUTPUT_STRIDE,
         **backbone_overrides,
     ) -> Self:
@@ -184,7 +198,7 @@ class MobileViTImageSegmenter(VisionTask):
         Args:
             variant: Name in `mobilevit_keras.models.VARIANTS`.
             num_classes: Number of classes; by default that of `class_names`, or PASCAL VOC's 21.
-            class_names, preprocessing: See the class.
+            class_names, preprocessing, filters, dilation_rates: See the class.
             output_stride: 32, 16 or 8: pixels of the image for each cell of the logits.
             **backbone_overrides: Arguments of `MobileViTBackbone` that replace the variant's.
 
@@ -198,6 +212,8 @@ class MobileViTImageSegmenter(VisionTask):
                 variant, output_stride=output_stride, **backbone_overrides
             ),
             num_classes,
+            filters,
+            dilation_rates,
             class_names=class_names,
             preprocessing=preprocessing,
             name=f"{variant}_segmenter",

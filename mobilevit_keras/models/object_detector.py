@@ -1,4 +1,5 @@
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Self
 
 import keras
@@ -6,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from mobilevit_keras.boxes import (
+    FILE_ORDER,
     BoxDecoding,
     decode_boxes,
     encode_boxes,
@@ -28,7 +30,8 @@ COCO_CLASSES = 80
 # After the backbone's last two maps, by their strides.
 _EXTRA_FILTERS = {64: 256, 128: 128, 256: 128}
 _GLOBAL_FILTERS = 64
-_HEAD_FILTERS = (512, 256, 256, 128, 128, None)
+HEAD_FILTERS = (512, 256, 256, 128, 128, None)
+"""Channels that each map is projected to, where it has others; the last is of one cell."""
 
 
 @keras.saving.register_keras_serializable("mobilevit_keras")
@@ -64,7 +67,7 @@ class MobileViTObjectDetector(VisionTask):
     """
 
     # Where a box is does not depend on the classes.
-    CLASS_WEIGHTS = tuple(f"head_{level}/logits/" for level in range(len(_HEAD_FILTERS)))
+    CLASS_WEIGHTS = tuple(f"head_{level}/logits/" for level in range(len(HEAD_FILTERS)))
 
     def __init__(
         self,
@@ -99,7 +102,7 @@ class MobileViTObjectDetector(VisionTask):
         heads = [
             SSDLiteHead(anchors, num_classes + 1, filters, name=f"head_{level}", **common)
             for level, (anchors, filters) in enumerate(
-                zip(num_anchors(), _HEAD_FILTERS, strict=True)
+                zip(num_anchors(), HEAD_FILTERS, strict=True)
             )
         ]
 
@@ -188,6 +191,23 @@ class MobileViTObjectDetector(VisionTask):
         return BoxDecoding(
             (height, width), self.min_scale, self.max_scale, self.backbone.map_multiples
         )
+
+    @contextlib.contextmanager
+    def in_file_order(self) -> Iterator[None]:
+        """Has the model answer with y, x, height and width of boxes for as long as the block.
+
+        The last convolutions' channels change places, so that a file has the order without an
+        operation: LiteRT's WebGPU backend leaves out a split whose parts are joined in another one.
+        """
+        self._exchange_numbers()
+        try:
+            yield
+        finally:
+            self._exchange_numbers()
+
+    def _exchange_numbers(self) -> None:
+        for level in range(len(HEAD_FILTERS)):
+            self.get_layer(f"head_{level}").reorder_boxes(FILE_ORDER)
 
     def targets(self, bounding_boxes: dict, height: int, width: int, iou_threshold: float = 0.5):
         """What the loss compares the outputs with; works in graphs, on sizes that only the run has.

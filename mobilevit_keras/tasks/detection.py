@@ -1,7 +1,8 @@
 """Where in an image there is what."""
 
+import contextlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -195,10 +196,18 @@ class Detection(Task):
         return self.file.described()
 
     def serve(self, outputs) -> dict[str, Any]:
+        return self._serve_ordered({**outputs, "boxes": file_order(outputs["boxes"])})
+
+    @contextlib.contextmanager
+    def converting(self, deployed: VisionTask) -> Iterator[Callable[[Any], dict[str, Any]]]:
+        with deployed.in_file_order():
+            yield self._serve_ordered
+
+    def _serve_ordered(self, outputs) -> dict[str, Any]:
         # Background is no answer. In int8 the factor keeps probabilities in float where they are
         # cut, below one; the cut is written without an ellipsis, which XNNPACK does not take.
         scores = ops.softmax(ops.cast(outputs["logits"], "float32")) * (1.0 / FLOAT_AGAIN)
-        return {LOCATION_NAME: file_order(outputs["boxes"]), SCORE_NAME: scores[:, :, 1:]}
+        return {LOCATION_NAME: outputs["boxes"], SCORE_NAME: scores[:, :, 1:]}
 
     def file_outputs(self, model: VisionTask) -> list[FileOutput]:
         return self.file.outputs(class_names_of(model))

@@ -1,8 +1,9 @@
 """What every task must say of itself, so that no other room need know which tasks there are."""
 
 import abc
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -194,6 +195,18 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def serve(self, outputs) -> dict[str, Any]:
         """Graph code from what `call` gives to a file's outputs, by name."""
+
+    @contextlib.contextmanager
+    def converting(self, deployed: VisionTask) -> Iterator[Callable[[Any], dict[str, Any]]]:
+        """Has a model, for as long as the block, as it is to become a file.
+
+        Args:
+            deployed: The model in a form with folded norms; as it was after the block.
+
+        Yields:
+            What does for it what `serve` does for any.
+        """
+        yield self.serve
 
     @abc.abstractmethod
     def file_outputs(self, model: VisionTask) -> list[FileOutput]:

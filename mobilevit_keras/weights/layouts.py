@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Mapping
 
+from mobilevit_keras.models.object_detector import HEAD_FILTERS
 from mobilevit_keras.models.variants import STAGE2_RESIDUALS
 from mobilevit_keras.paper import NUM_LAYERS
 
@@ -94,6 +95,9 @@ LAYOUTS = {
 
 ENCODER_PREFIX = "encoder."
 """What CVNets puts before the backbone's names in a segmentation or detection model."""
+
+AUXILIARY_PREFIX = "seg_head.aux_head."
+"""What the names of a second head begin with in CVNets, which nothing but its training asks."""
 
 CLASSIFICATION = "classification"
 SEGMENTATION = "segmentation"
@@ -221,13 +225,24 @@ _DETECTION_HEAD = (
       for part, output in enumerate(("boxes", "logits"))),
 )  # fmt: skip
 _V2_CLASSIFIER = (("head/classifier", DENSE, "classifier.1", "classifier", "head.fc"),)
+_V2_SEGMENTATION_HEAD = (
+    *_SEGMENTATION_HEAD[:-1],
+    ("head/classifier", CONV_BIAS, "seg_head.classifier.block.conv",
+     "segmentation_head.classifier.convolution", None),
+)  # fmt: skip
+# Where a map of stage 4 or 5 has the channels of its head already, nothing projects it.
+_PROJECTIONS = {"head_0/project": (3, HEAD_FILTERS[0]), "head_1/project": (4, HEAD_FILTERS[1])}
 _HEADS = {
     MULTI_HEAD: {
         CLASSIFICATION: _CLASSIFIER,
         SEGMENTATION: _SEGMENTATION_HEAD,
         DETECTION: _DETECTION_HEAD,
     },
-    SEPARABLE: {CLASSIFICATION: _V2_CLASSIFIER},
+    SEPARABLE: {
+        CLASSIFICATION: _V2_CLASSIFIER,
+        SEGMENTATION: _V2_SEGMENTATION_HEAD,
+        DETECTION: _DETECTION_HEAD,
+    },
 }
 _THIRDS = 3
 _HALVES = 2
@@ -314,6 +329,7 @@ def table(
     num_layers: tuple[int, ...] = NUM_LAYERS,
     task: str = CLASSIFICATION,
     attention: str = MULTI_HEAD,
+    stage_filters: tuple[int, ...] | None = None,
 ) -> list[Entry]:
     """Returns an entry for every variable of a Keras model; the first is the stem's kernel.
 
@@ -322,6 +338,8 @@ def table(
         num_layers: Transformer layers of stages 3 to 5.
         task: One of the layout's `tasks`.
         attention: "multi_head", or "separable" for MobileViTv2.
+        stage_filters: The backbone's, by which a detector may lack projections; without them the
+            table has all that there can be.
 
     Raises:
         ValueError: If the implementation has no such model.
@@ -338,6 +356,9 @@ def table(
     entries = []
     for rows, start in ((backbone, prefix), (_HEADS[attention][task], "")):
         for layer, kind, *names in rows:
+            stage, filters = _PROJECTIONS.get(layer, (0, None))
+            if stage_filters is not None and stage_filters[stage] == filters:
+                continue
             name = start + names[described.column]
             if attention == SEPARABLE and name.startswith(_BEGINNING):
                 name = _V2_BEGINNING + name.removeprefix(_BEGINNING)

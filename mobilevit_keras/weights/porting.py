@@ -24,7 +24,11 @@ from mobilevit_keras.paper import NUM_LAYERS
 from mobilevit_keras.weights import layouts
 from mobilevit_keras.weights.checkpoint_file import open_checkpoint
 from mobilevit_keras.weights.layouts import Entry
-from mobilevit_keras.weights.published import published_class_names, published_preprocessing
+from mobilevit_keras.weights.published import (
+    published_arguments,
+    published_class_names,
+    published_preprocessing,
+)
 from mobilevit_keras.weights.tensors import Tensor
 
 _LISTED = 20
@@ -38,10 +42,7 @@ _MODELS: dict[str, type[VisionTask]] = {
     layouts.DETECTION: MobileViTObjectDetector,
 }
 # Arguments of the models, beside their backbones', that other libraries' have no other values of.
-_HEAD_ARGUMENTS = {
-    MobileViTImageSegmenter: {"filters": 256, "dilation_rates": (6, 12, 18)},
-    MobileViTObjectDetector: {"min_scale": 0.1, "max_scale": 1.05},
-}
+_HEAD_ARGUMENTS = {MobileViTObjectDetector: {"min_scale": 0.1, "max_scale": 1.05}}
 _BACKBONES = {
     layouts.MULTI_HEAD: {"num_heads": 4, "stem_filters": 16, "use_fusion": True},
     layouts.SEPARABLE: {"num_heads": 1, "use_fusion": False},
@@ -182,9 +183,16 @@ def _ported(
 ) -> VisionTask:
     layout, task, attention = detect(tensors)
     published = layouts.LAYOUTS[layout].inputs[attention]
+    tensors = {
+        name: tensor
+        for name, tensor in tensors.items()
+        if not name.startswith(layouts.AUXILIARY_PREFIX)
+    }
     entries = layouts.table(layout, task=task, attention=attention)
-    _check_names(tensors, entries, task)
     found, exact = _closest_variant(tensors, entries, attention)
+    filters = VARIANTS[found].stage_filters
+    entries = layouts.table(layout, task=task, attention=attention, stage_filters=filters)
+    _check_names(tensors, entries, task)
     if variant is None:
         variant = found
     elif exact and variant != found:
@@ -200,6 +208,7 @@ def _ported(
         num_classes,
         class_names=class_names,
         preprocessing=preprocessing or published_preprocessing(task, published),
+        **published_arguments(task, attention, num_classes),
     )
     assign(model, tensors, entries, (channel_order or published.channel_order) == layouts.BGR)
     return model
@@ -223,10 +232,11 @@ def _closest_variant(
     tensors: Mapping[str, Tensor], entries: list[Entry], attention: str
 ) -> tuple[str, bool]:
     """Returns the variant that shares most widths with the tensors, and whether it shares all."""
-    by_variable = {entry.variable: tensors[entry.tensor] for entry in entries}
+    by_variable = {e.variable: tensors[e.tensor] for e in entries if e.tensor in tensors}
     stages = [f"stage{n}_0/project/conv/kernel" for n in range(1, 6)]
     transformers = [f"stage{n}_1/local_1x1/conv/kernel" for n in range(3, 6)]
-    widths = [_rows(by_variable[name]) for name in stages + transformers]
+    names = stages + transformers
+    widths = [_rows(by_variable[name]) if name in by_variable else 0 for name in names]
 
     def shared(name: str) -> int:
         variant = VARIANTS[name]
@@ -349,8 +359,9 @@ def save_checkpoint(model: VisionTask, path: str | Path, layout: str) -> None:
         names = ", ".join(cls.__name__ for cls in _MODELS.values())
         raise ValueError(f"The model must be one of {names}. Received: {type(model).__name__}.")
     attention = model.backbone.config["attention"]
-    entries = layouts.table(layout, task=task, attention=attention)
-    _check_expressible(model)
+    filters = model.backbone.config["stage_filters"]
+    entries = layouts.table(layout, task=task, attention=attention, stage_filters=filters)
+    _check_expressible(model, task)
     variables = {variable.path: variable for variable in model.weights}
     flips = layouts.LAYOUTS[layout].inputs[attention].channel_order == layouts.BGR
     tensors = {}
@@ -373,19 +384,21 @@ def save_checkpoint(model: VisionTask, path: str | Path, layout: str) -> None:
         safetensors.numpy.save_file(tensors, temporary, texts)
 
 
-def _check_expressible(model: VisionTask) -> None:
+def _check_expressible(model: VisionTask, task: str) -> None:
     """Refuses what the other libraries' models cannot be set to."""
+    attention = model.backbone.config["attention"]
     wanted = {
         **_HEAD_ARGUMENTS.get(type(model), {}),
         "num_layers": NUM_LAYERS,
         "patch_size": (2, 2, 2),
-        **_BACKBONES[model.backbone.config["attention"]],
+        **_BACKBONES[attention],
         "output_stride": model.OUTPUT_STRIDE,
+        **published_arguments(task, attention, model.num_classes),
         "activation": "silu",
         "form": TRAINING,
     }
     config = {**model.get_config(), **model.backbone.config}
-    if model.backbone.config["attention"] == layouts.SEPARABLE:
+    if attention == layouts.SEPARABLE:
         # One number is all that their models have.
         wanted["stem_filters"] = config["stage_filters"][0] // 2
     others = {name: config[name] for name in wanted}

@@ -17,7 +17,8 @@ MODEL_OF_A_RUN = "model.keras"
 
 _APPLE = "https://docs-assets.developer.apple.com/ml-research/models/"
 _CVNETS = f"{_APPLE}cvnets/"
-_CVNETS_V2 = f"{_APPLE}cvnets-v2/classification/mobilevitv2/imagenet1k/256x256/"
+_CVNETS_V2 = f"{_APPLE}cvnets-v2/"
+_V2_CLASSIFIERS = f"{_CVNETS_V2}classification/mobilevitv2/imagenet1k/256x256/"
 _HUB = "https://huggingface.co/"
 _LICENCE = "the authors' own licence: https://github.com/apple/ml-cvnets/blob/main/LICENSE"
 _PARTIAL = "partial-"
@@ -85,10 +86,31 @@ def _v2_presets(
     timm = f"{_HUB}timm/{variant}.cvnets_in1k/resolve/main/model.safetensors"
     return {
         f"{variant}.cvnets_in1k": Preset(
-            variant, f"{_CVNETS_V2}mobilevitv2-{width}.pt", None, megabytes, top1
+            variant, f"{_V2_CLASSIFIERS}mobilevitv2-{width}.pt", None, megabytes, top1
         ),
         f"{variant}.timm_in1k": Preset(variant, timm, timm_sha256, megabytes, top1),
     }
+
+
+def _v2_dense_presets(
+    variant: str,
+    width: str,
+    detector: tuple[float, float],
+    segmenter: tuple[float, float] | None = None,
+) -> dict[str, Preset]:
+    """The authors' detector of COCO and segmenter of VOC on MobileViTv2 of one width.
+
+    Args:
+        variant, width: The width by our name and theirs.
+        detector, segmenter: Megabytes and figure of each; they have no segmenter of some widths.
+    """
+    source = f"{_CVNETS_V2}detection/mobilevitv2/coco-ssd-mobilevitv2-{width}.pt"
+    presets = {f"{variant}.cvnets_coco": Preset(variant, source, None, *detector, 80, DETECTION)}
+    if segmenter is not None:
+        source = f"{_CVNETS_V2}segmentation/pascalvoc/mobilevitv2/deeplabv3-mobilevitv2-{width}.pt"
+        voc = Preset(variant, source, None, *segmenter, 21, SEGMENTATION)
+        presets[f"{variant}.cvnets_voc"] = voc
+    return presets
 
 
 # Tags: cvnets is the authors' file, hf Hugging Face's and timm timm's port of the same training.
@@ -211,6 +233,15 @@ PRESETS = {
     "mobilevit_xxs.cvnets_coco": _detector("xxs", 7.2, 19.9),
     "mobilevit_xs.cvnets_coco": _detector("xs", 11.2, 24.8),
     "mobilevit_s.cvnets_coco": _detector("s", 23.2, 27.9),
+    # Names, addresses and figures of the authors' README-model-zoo; the sizes follow from the
+    # numbers of parameters there, which are those of the models here.
+    **_v2_dense_presets("mobilevitv2_050", "0.5", (8.4, 21.24), (26.1, 75.07)),
+    **_v2_dense_presets("mobilevitv2_075", "0.75", (14.6, 24.57)),
+    **_v2_dense_presets("mobilevitv2_100", "1.0", (22.7, 26.47), (55.3, 78.94)),
+    **_v2_dense_presets("mobilevitv2_125", "1.25", (33.0, 27.85), (73.2, 79.68)),
+    **_v2_dense_presets("mobilevitv2_150", "1.5", (45.4, 28.83), (93.5, 80.30)),
+    **_v2_dense_presets("mobilevitv2_175", "1.75", (60.0, 29.52)),
+    **_v2_dense_presets("mobilevitv2_200", "2.0", (76.8, 30.21)),
 }
 
 

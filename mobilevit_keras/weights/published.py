@@ -2,13 +2,19 @@
 
 import functools
 import importlib.resources
+from typing import Any
 
 from mobilevit_keras.data.sources.voc_folder import CLASS_NAMES as VOC_CLASS_NAMES
 from mobilevit_keras.models import Preprocessing
+from mobilevit_keras.models.image_segmenter import HEAD_FILTERS
 from mobilevit_keras.weights import layouts
 
 # Sides of the square that the whole image is stretched to, in the authors' configurations.
 _SIDES = {layouts.SEGMENTATION: 512, layouts.DETECTION: 320}
+
+# MobileViTv2's of ADE20k have finer maps, and dilations that go with them. Its classes are 150, and
+# one more where background counts.
+_ADE20K = (150, 151)
 
 
 @functools.cache
@@ -51,3 +57,21 @@ def published_preprocessing(task: str, published: layouts.PublishedInput) -> Pre
             crop_size=_SIDES[task], interpolation=published.interpolation, resize="stretch"
         )
     return Preprocessing(published.short_side, published.crop_size, published.interpolation)
+
+
+def published_arguments(task: str, attention: str, num_classes: int) -> dict[str, Any]:
+    """Returns arguments of `from_variant` that the published models have, and no tensor tells.
+
+    Args:
+        task: One of `layouts.tasks`.
+        attention: "multi_head" or "separable".
+        num_classes: Number of classes.
+    """
+    if task != layouts.SEGMENTATION:
+        return {}
+    is_fine = attention == layouts.SEPARABLE and num_classes in _ADE20K
+    return {
+        "filters": HEAD_FILTERS[attention],
+        "dilation_rates": (12, 24, 36) if is_fine else (6, 12, 18),
+        "output_stride": 8 if is_fine else 16,
+    }

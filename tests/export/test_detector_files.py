@@ -139,6 +139,32 @@ def test_boxes_and_classes_have_grids_of_their_own_in_int8(export, name):
 
 
 @pytest.mark.parametrize("name", FILES)
+def test_boxes_come_as_the_convolutions_give_them(export, name):
+    """No operation exchanges their numbers, which LiteRT's WebGPU backend would leave out."""
+    interpreter = open_interpreter(export(name)[0], use_xnnpack=False)
+    makers = {int(index): n for n in interpreter._get_ops_details() for index in n["outputs"]}
+    wanted = [
+        int(exit_["index"])
+        for exit_ in interpreter.get_output_details()
+        if tuple(exit_["shape"]) == (1, NUM_ANCHORS, 4)
+    ]
+    seen, convolutions = set(), set()
+    while wanted:
+        node = makers.get(wanted.pop())
+        if node is None:
+            continue
+        if node["op_name"] == "CONV_2D":
+            convolutions.add(int(node["outputs"][0]))
+        else:
+            seen.add(node["op_name"])
+            wanted.extend(int(index) for index in node["inputs"])
+    assert len(convolutions) == 6
+    # The product is the one that keeps int8's in float.
+    assert {"CONCATENATION", "RESHAPE"} <= seen
+    assert seen <= {"CONCATENATION", "RESHAPE", "MUL", "DEQUANTIZE", "QUANTIZE"}
+
+
+@pytest.mark.parametrize("name", FILES)
 def test_every_precision_is_one_part_of_four_dimensions(export, name):
     structure = export(name)[1]["structure"]
     assert structure["max_rank"] == 4

@@ -24,6 +24,18 @@ def test_rows_are_cells_and_in_a_cell_anchors(rng):
         )
 
 
+def test_numbers_of_boxes_change_places_in_each_anchor(rng):
+    layer = SSDLiteHead(3, 2)
+    x = rng.standard_normal((1, 2, 3, 4)).astype("float32")
+    layer.build(x.shape)
+    layer.boxes.bias.assign(rng.standard_normal(12))
+    boxes, logits = layer(x)
+    layer.reorder_boxes((2, 0, 3, 1))
+    moved, same = layer(x)
+    np.testing.assert_allclose(moved, np.asarray(boxes)[..., [2, 0, 3, 1]], atol=1e-6)
+    np.testing.assert_array_equal(same, logits)
+
+
 def test_a_map_is_projected_only_where_its_channels_are_others():
     same, other, plain = (SSDLiteHead(1, 2, filters) for filters in (5, 8, None))
     for layer in (same, other, plain):

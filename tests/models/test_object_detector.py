@@ -179,6 +179,25 @@ def test_fit_lowers_the_loss_and_bears_batches_without_boxes(rng):
     assert found == pytest.approx(float(expected), rel=1e-4)
 
 
+@pytest.mark.parametrize("form", ["training", "deployment", "quantized"])
+def test_in_the_order_of_files_for_as_long_as_the_block(form):
+    model, (images, _) = load_tiny_detector(), object_images(2, 64, 128)
+    if form != "training":
+        model = fold(model) if form == "deployment" else quantize_aware(model, images / 255.0)
+    weights, before = model.get_weights(), model(images / 255.0)
+    with pytest.raises(KeyError), model.in_file_order():
+        within = model(images / 255.0)
+        raise KeyError
+    # Each channel's kernel and grid go with it: equal to the last bit, but for how a product over
+    # channels is cut.
+    moved = np.asarray(before["boxes"])[..., [1, 0, 3, 2]]
+    np.testing.assert_allclose(within["boxes"], moved, atol=1e-5)
+    assert np.abs(moved - before["boxes"]).mean() > 0.1
+    np.testing.assert_array_equal(within["logits"], before["logits"])
+    for now, then in zip(model.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
 def test_other_classes_keep_all_other_weights_and_where_boxes_are():
     model = build_tiny_detector(class_names=("a", "b", "c"))
     new = model.with_classes(("x", "y"))

@@ -6,11 +6,15 @@ import tensorflow as tf
 from benchmarks.gpu_operations import compile_for_gpu
 from mobilevit_keras.export import export_tflite
 from tests.tiny import (
+    SEPARABLE,
     build_tiny,
+    build_tiny_detector,
     coloured_images,
     load_tiny,
     load_tiny_segmenter,
+    load_tiny_segmenter_v2,
     patched_images,
+    tell_anchors_apart,
     tell_images_apart,
 )
 
@@ -31,6 +35,19 @@ def test_every_operation_of_a_segmenter_is_taken(tmp_path, browser):
     images, _ = patched_images(2, 112)
     export_tflite(load_tiny_segmenter(), path, 112, "float16", images)
     assert compile_for_gpu(path, browser) == ([[1, 112, 112, 3]], [])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("task", "size"), [("segmenter", (112, 144)), ("detector", (64, 128))])
+def test_every_operation_of_segmenters_and_detectors_on_mobilevit_v2(tmp_path, browser, task, size):
+    path = tmp_path / "model.tflite"
+    images, _ = patched_images(8, *size, seed=1)
+    if task == "segmenter":
+        model = load_tiny_segmenter_v2()
+    else:
+        model = tell_anchors_apart(build_tiny_detector(**SEPARABLE), *size)
+    export_tflite(model, path, size, "float16", images)
+    assert compile_for_gpu(path, browser) == ([[1, *size, 3]], [])
 
 
 @pytest.mark.slow

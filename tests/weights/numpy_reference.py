@@ -242,6 +242,8 @@ class Reference:
         tensors: Weights by CVNets's names, for BGR images.
     """
 
+    CLASSIFIER = "seg_head.classifier.classifier"
+
     def __init__(self, tensors: dict[str, np.ndarray]) -> None:
         self.w = {
             name.removeprefix("encoder."): value.astype("float64")
@@ -256,9 +258,11 @@ class Reference:
         x = x + w[f"{norm}.bias"][:, None, None]
         return x if activation is None else activation(x)
 
-    def inverted_residual(self, x, name, stride):
+    def inverted_residual(self, x, name, stride, dilation=1):
         hidden = self.conv_norm(x, f"{name}.block.exp_1x1")
-        hidden = self.conv_norm(hidden, f"{name}.block.conv_3x3", stride, groups=len(hidden))
+        hidden = self.conv_norm(
+            hidden, f"{name}.block.conv_3x3", stride, groups=len(hidden), dilation=dilation
+        )
         y = self.conv_norm(hidden, f"{name}.block.red_1x1", activation=None)
         return x + y if stride == 1 and x.shape == y.shape else y
 
@@ -326,19 +330,19 @@ class Reference:
         x = self.conv_norm(self.stages(image)[-1].transpose(2, 0, 1), "conv_1x1_exp")
         return self.dense(x.mean((1, 2)), "classifier.fc")
 
-    def segmentation_logits(self, image):
-        """RGB (H, W, 3) to (h, w, K), at output stride 16."""
-        x = self.stages(image, output_stride=16)[-1].transpose(2, 0, 1)
+    def segmentation_logits(self, image, output_stride=16, rates=ASPP_RATES):
+        """RGB (H, W, 3) to (h, w, K)."""
+        x = self.stages(image, output_stride)[-1].transpose(2, 0, 1)
         aspp = "seg_head.aspp.aspp_layer"
         maps = [
             self.conv_norm(x, f"{aspp}.convs.{i}", activation=relu, dilation=rate)
-            for i, rate in enumerate((1, *ASPP_RATES))
+            for i, rate in enumerate((1, *rates))
         ]
         mean = x.mean((1, 2), keepdims=True)
         mean = self.conv_norm(mean, f"{aspp}.convs.4.aspp_pool.conv_1x1", activation=relu)
         maps.append(np.broadcast_to(mean, maps[0].shape))
         x = self.conv_norm(np.concatenate(maps), f"{aspp}.project", activation=relu)
-        name = "seg_head.classifier.classifier.block.conv"
+        name = f"{self.CLASSIFIER}.block.conv"
         x = convolve(x, self.w[f"{name}.weight"]) + self.w[f"{name}.bias"][:, None, None]
         return x.transpose(1, 2, 0)
 
@@ -354,7 +358,7 @@ class Reference:
         rows = []
         for i, (x, anchors) in enumerate(zip(maps, SSD_ANCHORS, strict=True)):
             name = f"ssd_heads.{i}.loc_cls_layer"
-            if i < 2:
+            if f"ssd_heads.{i}.proj_layer.block.conv.weight" in self.w:
                 x = self.conv_norm(x, f"ssd_heads.{i}.proj_layer", activation=relu)
             if i < 5:
                 x = self.conv_norm(x, f"{name}.dw_conv", groups=len(x), activation=None)

@@ -4,14 +4,29 @@ import re
 
 import numpy as np
 
-from tests.weights.numpy_reference import LAYERS, Reference, convolve, relu, silu
+from tests.weights.numpy_reference import (
+    LAYERS,
+    SSD_ANCHORS,
+    SSD_FILTERS,
+    Reference,
+    convolve,
+    relu,
+    silu,
+)
 
-# Of width 0.5: stem, stages, transformer channels.
-STEM, STAGES, DIMS = 16, (32, 64, 128, 192, 256), (64, 96, 128)
+# By width: stem, stages, transformer channels.
+WIDTHS = {
+    0.5: (16, (32, 64, 128, 192, 256), (64, 96, 128)),
+    0.75: (24, (48, 96, 192, 288, 384), (96, 144, 192)),
+}
+ASPP_FILTERS = 512
 
 
-def random_checkpoint(num_classes: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Random tensors of the smallest width, with batch norms that do something."""
+def random_checkpoint(
+    num_classes: int, seed: int = 0, task: str = "classification", width: float = 0.5
+) -> dict[str, np.ndarray]:
+    """Random tensors of a small width, with batch norms that do something."""
+    stem, stages, dims = WIDTHS[width]
     rng = np.random.default_rng(seed)
     tensors = {}
 
@@ -39,13 +54,13 @@ def random_checkpoint(num_classes: int, seed: int = 0) -> dict[str, np.ndarray]:
         conv_norm(f"{name}.block.conv_3x3", 2 * c_in, 2 * c_in, 3, groups=2 * c_in)
         conv_norm(f"{name}.block.red_1x1", c_out, 2 * c_in)
 
-    conv_norm("conv_1", STEM, 3, 3)
-    inverted_residual("layer_1.0", STAGES[0], STEM)
-    inverted_residual("layer_2.0", STAGES[1], STAGES[0])
-    inverted_residual("layer_2.1", STAGES[1], STAGES[1])
-    for k, (layers, d) in enumerate(zip(LAYERS, DIMS, strict=True), start=3):
-        c = STAGES[k - 1]
-        inverted_residual(f"layer_{k}.0", c, STAGES[k - 2])
+    conv_norm("conv_1", stem, 3, 3)
+    inverted_residual("layer_1.0", stages[0], stem)
+    inverted_residual("layer_2.0", stages[1], stages[0])
+    inverted_residual("layer_2.1", stages[1], stages[1])
+    for k, (layers, d) in enumerate(zip(LAYERS, dims, strict=True), start=3):
+        c = stages[k - 1]
+        inverted_residual(f"layer_{k}.0", c, stages[k - 2])
         conv_norm(f"layer_{k}.1.local_rep.0", c, c, 3, groups=c)
         conv(f"layer_{k}.1.local_rep.1", d, c)
         for j in range(layers):
@@ -58,10 +73,47 @@ def random_checkpoint(num_classes: int, seed: int = 0) -> dict[str, np.ndarray]:
             conv(f"{name}.pre_norm_ffn.3", d, 2 * d, bias=True)
         affine(f"layer_{k}.1.global_rep.{layers}", d)
         conv_norm(f"layer_{k}.1.conv_proj", c, d)
-    shape = (num_classes, STAGES[-1])
-    tensors["classifier.1.weight"] = rng.normal(0, 0.1, shape).astype("float32")
-    tensors["classifier.1.bias"] = rng.normal(0, 0.2, num_classes).astype("float32")
+    if task == "classification":
+        shape = (num_classes, stages[-1])
+        tensors["classifier.1.weight"] = rng.normal(0, 0.1, shape).astype("float32")
+        tensors["classifier.1.bias"] = rng.normal(0, 0.2, num_classes).astype("float32")
+        return tensors
+    tensors = {f"encoder.{name}": value for name, value in tensors.items()}
+    if task == "segmentation":
+        aspp = "seg_head.aspp.aspp_layer"
+        for i, k in enumerate((1, 3, 3, 3)):
+            conv_norm(f"{aspp}.convs.{i}", ASPP_FILTERS, stages[4], k)
+        conv_norm(f"{aspp}.convs.4.aspp_pool.conv_1x1", ASPP_FILTERS, stages[4])
+        conv_norm(f"{aspp}.project", ASPP_FILTERS, 5 * ASPP_FILTERS)
+        conv("seg_head.classifier", num_classes, ASPP_FILTERS, bias=True)
+        return tensors
+    maps = [*stages[3:], 256, 128, 128, 64]
+    for c_in, c_out, stride in zip(maps[1:], maps[2:5], (64, 128, 256), strict=False):
+        conv_norm(f"extra_layers.os_{stride}.dw_conv", c_in, c_in, 3, groups=c_in)
+        conv_norm(f"extra_layers.os_{stride}.pw_conv", c_out, c_in)
+    conv("extra_layers.os_-1.1", maps[5], maps[4])
+    for i, (c_in, c, anchors) in enumerate(zip(maps, SSD_FILTERS, SSD_ANCHORS, strict=True)):
+        name = f"ssd_heads.{i}.loc_cls_layer"
+        if c != c_in:
+            conv_norm(f"ssd_heads.{i}.proj_layer", c, c_in)
+        if i < 5:
+            conv_norm(f"{name}.dw_conv", c, c, 3, groups=c)
+            name = f"{name}.pw_conv"
+        conv(name, anchors * (4 + num_classes + 1), c, bias=True)
     return tensors
+
+
+def auxiliary_head(num_classes: int, seed: int = 1) -> dict[str, np.ndarray]:
+    """What a published segmenter of width 0.5 holds beside: a head for its training alone."""
+    rng = np.random.default_rng(seed)
+    shapes = {"0.block.conv.weight": (128, 192, 3, 3), "2.block.conv.bias": (num_classes,)}
+    shapes |= {f"0.block.norm.{name}": (128,) for name in ("weight", "bias", "running_mean")}
+    shapes |= {"0.block.norm.running_var": (128,), "2.block.conv.weight": (num_classes, 128, 1, 1)}
+    shapes["0.block.norm.num_batches_tracked"] = ()
+    return {
+        f"seg_head.aux_head.{name}": rng.normal(size=shape).astype("float32")
+        for name, shape in shapes.items()
+    }
 
 
 def _renamed(tensors: dict, patterns) -> dict:
@@ -110,6 +162,10 @@ def to_hugging_face(tensors: dict) -> dict:
     return _renamed(
         tensors,
         (
+            (r"^encoder\.", ""),
+            (r"^seg_head\.aspp\.aspp_layer", "segmentation_head.aspp"),
+            (r"^seg_head", "segmentation_head"),
+            (r"\.aspp_pool\.", "."),
             (r"^layer_([12])\.(\d)", _one_less(encoder, r"layer.\2")),
             (r"^layer_(\d)\.0\.", _one_less(encoder, "downsampling_layer.")),
             (r"^layer_(\d)\.1\.", _one_less(encoder, "")),
@@ -149,6 +205,8 @@ class ReferenceV2(Reference):
         tensors: Weights by CVNets's names, for RGB images.
     """
 
+    CLASSIFIER = "seg_head.classifier"
+
     def map_norm(self, x, name):
         x = (x - x.mean()) / np.sqrt(x.var() + 1e-5)
         return x * self.w[f"{name}.weight"][:, None, None] + self.w[f"{name}.bias"][:, None, None]
@@ -165,9 +223,9 @@ class ReferenceV2(Reference):
         context = (key * scores / scores.sum(-1, keepdims=True)).sum(-1, keepdims=True)
         return self.conv_bias(relu(value) * context, f"{name}.out_proj")
 
-    def mobilevit_block(self, x, name, layers):
+    def mobilevit_block(self, x, name, layers, dilation=1):
         x = resize_aligned(x, *(side + side % 2 for side in x.shape[1:]))
-        x = self.conv_norm(x, f"{name}.local_rep.0", groups=len(x))
+        x = self.conv_norm(x, f"{name}.local_rep.0", groups=len(x), dilation=dilation)
         x = convolve(x, self.w[f"{name}.local_rep.1.block.conv.weight"])
         d, height, width = x.shape
         places = [(top, left) for top in range(2) for left in range(2)]
@@ -186,13 +244,26 @@ class ReferenceV2(Reference):
             folded[:, top::2, left::2] = x[:, position].reshape(d, height // 2, width // 2)
         return self.conv_norm(folded, f"{name}.conv_proj", activation=None)
 
-    def logits(self, image):
-        """RGB (H, W, 3) to (K,)."""
+    def stages(self, image, output_stride=32):
+        """RGB (H, W, 3) to the five stages' maps, channels last."""
         x = self.conv_norm(image.astype("float64").transpose(2, 0, 1), "conv_1", stride=2)
         x = self.inverted_residual(x, "layer_1.0", 1)
+        maps = [x]
         for block, stride in enumerate((2, 1)):
             x = self.inverted_residual(x, f"layer_2.{block}", stride)
+        maps.append(x)
+        # What is lost in stride, the dilation makes up for: in the next stage's first convolution
+        # it is that of the stage before, in the block its own.
+        dilation = 1
         for k, layers in zip((3, 4, 5), LAYERS, strict=True):
-            x = self.inverted_residual(x, f"layer_{k}.0", 2)
-            x = self.mobilevit_block(x, f"layer_{k}.1", layers)
-        return self.dense(x.mean((1, 2)), "classifier.1")
+            before, stride = dilation, 2
+            if 2**k > output_stride:
+                dilation, stride = 2 * dilation, 1
+            x = self.inverted_residual(x, f"layer_{k}.0", stride, before)
+            x = self.mobilevit_block(x, f"layer_{k}.1", layers, dilation)
+            maps.append(x)
+        return [x.transpose(1, 2, 0) for x in maps]
+
+    def logits(self, image):
+        """RGB (H, W, 3) to (K,)."""
+        return self.dense(self.stages(image)[-1].mean((0, 1)), "classifier.1")

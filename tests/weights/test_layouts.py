@@ -56,15 +56,19 @@ def test_the_table_names_every_variable_of_the_model(task):
     assert {weight.path for weight in model.weights} == {entry.variable for entry in table}
 
 
-def test_the_layouts_of_mobilevit_v2():
-    model = MobileViTImageClassifier.from_variant("mobilevitv2_050", num_classes=2)
+@pytest.mark.parametrize("task", MODELS)
+def test_the_layouts_of_mobilevit_v2(task):
+    model = MODELS[task].from_variant("mobilevitv2_050", num_classes=2)
     variables = {weight.path for weight in model.weights}
-    for layout in layouts.LAYOUTS:
-        entries = layouts.table(layout, attention="separable")
+    filters = model.backbone.config["stage_filters"]
+    known = [name for name in layouts.LAYOUTS if task in layouts.tasks(name, "separable")]
+    assert len(known) == {"classification": 3, "segmentation": 2, "detection": 1}[task]
+    for layout in known:
+        entries = layouts.table(layout, task=task, attention="separable", stage_filters=filters)
         assert {entry.variable for entry in entries} == variables
         assert layouts.LAYOUTS[layout].inputs["separable"].channel_order == "rgb"
-    with pytest.raises(ValueError, match="Received: 'segmentation', with separable attention"):
-        layouts.table("cvnets", task="segmentation", attention="separable")
+    with pytest.raises(ValueError, match="Received: 'depth', with separable attention"):
+        layouts.table("cvnets", task="depth", attention="separable")
 
 
 def test_other_depths_have_other_names():

@@ -102,7 +102,7 @@ def test_table():
     assert len({preset.file_name for preset in PRESETS.values()}) == len(PRESETS)
     of_attention = {
         "multi_head": ("cvnets_in1k", "cvnets_voc", "hf_voc", "cvnets_coco"),
-        "separable": ("cvnets_in1k", "timm_in1k"),
+        "separable": ("cvnets_in1k", "timm_in1k", "cvnets_coco"),
     }
     for variant, row in VARIANTS.items():
         for tag in of_attention[row.attention]:

@@ -130,12 +130,6 @@ export async function load(source: Source, options: LoadOptions = {}): Promise<A
       rejected.push({ runtime: candidate, reason: "an int8 model is made for WebAssembly" });
       continue;
     }
-    if (candidate === "litert-webgpu" && description.task === "detection") {
-      // Seen with LiteRT.js 2.5.3: the graph's exchange of x with y and width with height (a split
-      // whose parts are joined in another order) is left out there, without a word.
-      rejected.push({ runtime: candidate, reason: "it mixes up the numbers of boxes" });
-      continue;
-    }
     let session: Session | undefined;
     try {
       const onProgress = options.onRuntimeProgress;
