@@ -235,7 +235,7 @@ class MobileViTImageClassifier(VisionTask):
         Returns:
             {"logits": `(B, K)`, "heat_map": `(B, h, w, K)`}, float32; h and w are those of the last
             map, which covers the image. The logits are the scores' mean over all places; of a model
-            in the form "quantized" within int8's rounding.
+            in the form "quantized" but for int8's rounding and what its ranges cut off.
 
         Example:
         >>> model = MobileViTImageClassifier.from_variant("mobilevit_xxs", num_classes=10)
