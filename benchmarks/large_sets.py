@@ -130,13 +130,17 @@ def main(arguments: list[str]) -> None:
         name, folder = options.measure
         print(json.dumps(measure(name, Path(folder), options)))
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as home:
         write(Path(folder), options.records, options.shards)
         size = sum(file.stat().st_size for file in Path(folder).iterdir())
         print(f"{options.records} records in {options.shards} shards, {size / 1e9:.2f} GB")
         for name in MEASUREMENTS:
             command = [sys.executable, __file__, *arguments, "--measure", name, folder]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            # Where counts are remembered.
+            environment = {**os.environ, "KERAS_HOME": home}
+            done = subprocess.run(
+                command, check=True, capture_output=True, text=True, env=environment
+            )
             figures = json.loads(done.stdout.splitlines()[-1])
             text = ", ".join(f"{key} {value:,.1f}" for key, value in figures.items())
             print(f"{name.replace('N', str(options.workers)):<16} {text}", flush=True)
