@@ -87,7 +87,8 @@ test: setup lint chromium
 	$(BIN)/python -m pip check
 	$(PYTEST)
 
-# Training in several processes, a run that is killed, and WebGPU drawn in software.
+# What takes longer: files of segmenters and detectors and of every precision, the page with them,
+# training in several processes, a run that is killed, the README's commands.
 test-slow: setup chromium
 	$(PYTEST) -m slow
 
