@@ -18,8 +18,10 @@ the same map of scores where it was written with --heat-map.
 """
 
 import argparse
-import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+from convert.answering import print_answers
 
 HELP = "draw where in image files a classifier's answer comes from"
 KEEPS_LIBRARIES_QUIET = True
@@ -51,24 +53,19 @@ def main(options: argparse.Namespace) -> int:
     from mobilevit_keras.inference import iterate_explained
     from mobilevit_keras.weights import load_weights_or_preset
 
-    bad = []
-
-    def unreadable(path: Path, error: Exception) -> None:
-        bad.append(path)
-        print(f"error: {error}", file=sys.stderr)
-
     model = load_weights_or_preset(options.model)
-    for image in iterate_explained(
-        model,
-        options.images,
-        options.output,
-        options.class_name,
-        options.attention,
-        options.batch_size,
-        unreadable,
-    ):
-        name, share = image.class_names[image.chosen], image.probabilities[image.chosen]
-        print(f"{image.path}: {name} {share:.3f}, {image.pictures[0]}", flush=True)
-    if bad:
-        print(f"{len(bad)} of {len(options.images)} files could not be read", file=sys.stderr)
-    return 2 if bad else 0
+
+    def lines(unreadable) -> Iterator[str]:
+        for image in iterate_explained(
+            model,
+            options.images,
+            options.output,
+            options.class_name,
+            options.attention,
+            options.batch_size,
+            unreadable,
+        ):
+            name, share = image.class_names[image.chosen], image.probabilities[image.chosen]
+            yield f"{image.path}: {name} {share:.3f}, {image.pictures[0]}"
+
+    return print_answers(lines, len(options.images))

@@ -14,9 +14,10 @@ exit status is 2 then.
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+from convert.answering import print_answers
 
 HELP = "classify image files, segment them or find objects, by a .keras model or a preset"
 KEEPS_LIBRARIES_QUIET = True
@@ -51,18 +52,8 @@ def main(options: argparse.Namespace) -> int:
     """Runs the command; returns its exit status: 2 where a file could not be read."""
     from mobilevit_keras.weights import load_weights_or_preset
 
-    bad = []
-
-    def unreadable(path: Path, error: Exception) -> None:
-        bad.append(path)
-        print(f"error: {error}", file=sys.stderr)
-
     model = load_weights_or_preset(options.model)
-    for line in _lines(model, options, unreadable):
-        print(line, flush=True)
-    if bad:
-        print(f"{len(bad)} of {len(options.images)} files could not be read", file=sys.stderr)
-    return 2 if bad else 0
+    return print_answers(lambda unreadable: _lines(model, options, unreadable), len(options.images))
 
 
 def _lines(model, options: argparse.Namespace, unreadable) -> Iterator[str]:
