@@ -27,6 +27,18 @@ def _beside_masks(masks, logits):
     return masks, resize_bilinear(ops.cast(logits, "float32"), height, width)
 
 
+def _classes(logits):
+    """Number of the largest of the logits `(…, K)`, int32 `(…)`; of equal ones the lower number.
+
+    Keras's `argmax` looks for negative zeros first, which takes thrice the time of the rest.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return ops.argmax(logits, axis=-1)
+    import tensorflow as tf
+
+    return tf.argmax(logits, axis=-1, output_type="int32")
+
+
 def class_masks(logits: np.ndarray, height: int, width: int) -> np.ndarray:
     """The class of every pixel of images: whose logit is the largest, enlarged to their size.
 
@@ -146,6 +158,9 @@ class PixelCrossEntropy(keras.losses.Loss):
 class MeanIoU(keras.metrics.MeanIoU):
     """Keras's mean intersection over union, of logits that are enlarged to the masks.
 
+    Pixels of a number that is no class's do not count. The counts are added up here, in half the
+    time of Keras's own, which is noticed in each step of a training.
+
     Args:
         num_classes: Number of classes K.
         ignore_class: The number in a mask of pixels that do not count.
@@ -159,8 +174,16 @@ class MeanIoU(keras.metrics.MeanIoU):
         )
 
     def update_state(self, y_true, y_pred, sample_weight=None):
+        if sample_weight is not None:
+            raise ValueError("`MeanIoU` counts pixels, all alike. Received: `sample_weight`.")
         masks, logits = _beside_masks(y_true, y_pred)
-        return super().update_state(masks, logits, sample_weight)
+        masks, number = ops.cast(masks, "int32"), self.num_classes
+        is_class = ops.logical_and(masks >= 0, masks < number)
+        counts = ops.logical_and(is_class, ops.not_equal(masks, self.ignore_class))
+        pairs = ops.where(counts, masks * number + _classes(logits), 0)
+        counts = ops.cast(counts, self.dtype)
+        sums = ops.segment_sum(ops.ravel(counts), ops.ravel(pairs), num_segments=number**2)
+        self.total_cm.assign_add(ops.reshape(sums, (number, number)))
 
     def get_config(self) -> dict:
         config = super().get_config()
@@ -185,12 +208,14 @@ class PixelAccuracy(keras.metrics.Mean):
     def update_state(self, y_true, y_pred, sample_weight=None):
         masks, logits = _beside_masks(y_true, y_pred)
         masks = ops.cast(masks, "int32")
-        right = ops.cast(ops.equal(ops.argmax(logits, axis=-1), masks), self.dtype)
+        right = ops.cast(ops.equal(_classes(logits), masks), self.dtype)
         counts = ops.cast(ops.not_equal(masks, self.ignore_class), self.dtype)
+        # Of each image first: Keras's mean of all pixels takes thrice the time.
+        numbers = ops.sum(counts, axis=(1, 2))
+        shares = ops.divide_no_nan(ops.sum(right * counts, axis=(1, 2)), numbers)
         if sample_weight is not None:
-            # (B,) -> (B, 1, 1)
-            counts = counts * ops.reshape(ops.cast(sample_weight, self.dtype), (-1, 1, 1))
-        return super().update_state(right, sample_weight=counts)
+            numbers *= ops.reshape(ops.cast(sample_weight, self.dtype), (-1,))
+        return super().update_state(shares, sample_weight=numbers)
 
     def get_config(self) -> dict:
         return {**super().get_config(), "ignore_class": self.ignore_class}

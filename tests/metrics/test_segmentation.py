@@ -68,6 +68,18 @@ def test_mean_iou_of_several_batches(masks, logits):
     assert float(twin.result()) == pytest.approx(float(metric.result()), rel=1e-6)
 
 
+def test_mean_iou_has_no_weights(masks, logits):
+    with pytest.raises(ValueError, match="all alike"):
+        MeanIoU(K).update_state(masks, logits, sample_weight=np.ones(3))
+
+
+def test_numbers_below_zero_are_no_class(masks, logits):
+    some, all_of_them = MeanIoU(K), MeanIoU(K)
+    some.update_state(np.where(masks == 255, -2, masks.astype(int)), logits)
+    all_of_them.update_state(masks, logits)
+    np.testing.assert_array_equal(some.total_cm, all_of_them.total_cm)
+
+
 def test_mean_iou_without_one_of_the_classes(masks, logits):
     metric = MeanIoU(K, ignore_class=0)
     metric.update_state(masks, logits)
