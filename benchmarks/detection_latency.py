@@ -1,14 +1,16 @@
 """Latency and size of detectors' .tflite files, float32 and int8 beside others in turns.
 
-  python -m benchmarks.detection_latency --others ssdlite320.tflite
+  python -m benchmarks.detection_latency --torch-python path/to/venv/bin/python
 
-Files that are named take their turns too, such as litert-torch's of torchvision's SSDLite. Exits
-with status 1 where a file of ours is more than one XNNPACK partition, or int8 takes over 0.6 of
-float32's time on a processor with products of bytes.
+With that Python, which needs torch, torchvision and litert-torch, torchvision's SSDLite on
+MobileNetV3-Large converted by litert-torch takes its turns too. Exits with status 1 where a file of
+ours is more than one XNNPACK partition, int8 takes over 0.6 of float32's time on a processor with
+products of bytes, or int8 of XXS is slower than the other's float32.
 """
 
 import argparse
 import platform
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -44,6 +46,21 @@ def write_files(variant: str, options: argparse.Namespace, folder: Path) -> list
     return files
 
 
+def write_peer(options: argparse.Namespace, folder: Path) -> Path:
+    """litert-torch's conversion of torchvision's SSDLite."""
+    path, script = (
+        folder / "litert_torch.tflite",
+        Path(__file__).with_name("litert_torch_detector.py"),
+    )
+    command = [options.torch_python, str(script), str(path), "--size", str(options.size)]
+    command += ["--num-classes", str(options.num_classes)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{script.name} failed.\n{done.stderr[-3000:]}")
+    print(done.stdout.splitlines()[-1], flush=True)
+    return path
+
+
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
@@ -54,13 +71,15 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--images", help="photographs to compare on; two by default")
-    parser.add_argument("--others", nargs="*", type=Path, default=[], metavar="FILE")
+    parser.add_argument("--torch-python", metavar="FILE")
     options = parser.parse_args(arguments)
     failures = []
     for variant in options.variants:
         print(f"{variant}, {options.size} px, {options.threads} thread(s), {platform.machine()}")
         with tempfile.TemporaryDirectory() as folder:
-            files = [*write_files(variant, options, Path(folder)), *options.others]
+            files = write_files(variant, options, Path(folder))
+            if options.torch_python:
+                files.append(write_peer(options, Path(folder)))
             timings = benchmark(files, options.threads, options.rounds, runs=3)
         print(f"  {'file':<22} {'MB':>6} {'of f32':>6} {'ms':>8} {'median':>8} {'ratio':>6} parts")
         for timing in timings:
@@ -75,6 +94,9 @@ def main(arguments: list[str]) -> int:
                 failures.append(f"{variant} {name}: {timing.xnnpack_partitions} partitions")
             if name == "int8" and has_byte_products() and timing.ratio > INT8_TIME:
                 failures.append(f"{variant} int8: {timing.ratio:.3f} of float32's time")
+        times = {Path(timing.file).stem: timing.minimum_ms for timing in timings}
+        if variant == "mobilevit_xxs" and times["int8"] > times.get("litert_torch", float("inf")):
+            failures.append(f"{variant} int8: {times['int8']:.1f} ms, over litert-torch's float32")
     for failure in failures:
         print(f"failed: {failure}", file=sys.stderr)
     return int(bool(failures))
