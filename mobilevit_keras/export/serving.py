@@ -120,14 +120,16 @@ def save_serving(
     """
     # The batch is fixed to 1: delegates want static shapes and a phone looks at one image.
     image = tf.TensorSpec((1, *size, 3), tf.float32, name=INPUT_NAME)
-    traced = tf.function(answer).get_concrete_function(image)
+    traced = tf.function(answer, autograph=False).get_concrete_function(image)
     # With its weights as constants the graph converts in half the time, and the TFLite converter
     # cannot leave them in the file as variables, which delegates refuse.
     frozen = convert_variables_to_constants_v2(traced)
     # A frozen function answers with a list, in the order of the sorted names.
     names = sorted(traced.structured_outputs)
     module = tf.Module()
-    module.serve = tf.function(lambda image: dict(zip(names, frozen(image), strict=True)))
+    module.serve = tf.function(
+        lambda image: dict(zip(names, frozen(image), strict=True)), autograph=False
+    )
     try:
         tf.saved_model.save(
             module,

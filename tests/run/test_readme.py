@@ -14,6 +14,7 @@ from mobilevit_keras import MobileViTImageClassifier, commands
 from tests.masks import write_scenes
 from tests.objects import write_voc
 from tests.photos import write_coloured_photos
+from tests.tiny import randomize, tell_images_apart
 from tests.weights import numpy_reference, torch_file
 
 README = Path(__file__).parents[2] / "README.md"
@@ -32,10 +33,10 @@ SMALL = {
     ),
     "python -m train classification --recipe finetune": "--smoke",
     "python -m train classification --recipe quantize": "--smoke --base-size 64",
-    "python -m train segmentation --recipe finetune_segmentation": "--smoke --epochs 30 "
+    "python -m train segmentation --recipe finetune_segmentation": "--smoke --epochs 10 "
     "--ema-decay 0.5",
     "python -m convert tflite runs/streets/model.keras": "--size 64",
-    "python -m train detection --recipe finetune_detection": "--smoke --epochs 30 --ema-decay 0.5 "
+    "python -m train detection --recipe finetune_detection": "--smoke --epochs 10 --ema-decay 0.5 "
     "--sizes 64",
     "python -m convert tflite runs/cells/model.keras": "--size 64",
 }
@@ -52,7 +53,9 @@ def folder(tmp_path, monkeypatch) -> Path:
     write_coloured_photos(tmp_path / "photos", {"cat": 0, "dog": 2}, 10)
     write_scenes(tmp_path / "streets", 24)
     write_voc(tmp_path / "cells", 24)
-    MobileViTImageClassifier.from_variant("mobilevit_xxs").save(tmp_path / "preset.keras")
+    preset = MobileViTImageClassifier.from_variant("mobilevit_xxs")
+    # What images do to it reaches the dense models' heads, and few epochs are enough.
+    tell_images_apart(randomize(preset)).save(tmp_path / "preset.keras")
     torch_file.write(
         tmp_path / "mobilevit_s.pt", numpy_reference.random_checkpoint("mobilevit_xxs", 1000)
     )

@@ -1,6 +1,5 @@
 """The task against plain NumPy, at the size of the images."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -192,9 +191,9 @@ def test_other_tasks_have_no_sheet(tmp_path):
 def test_compiled_with_its_loss_and_metrics(rng):
     model = build_tiny_segmenter(K)
     task = Segmentation((1.0, 1.0, 2.0, 2.0))
-    model.compile(keras.optimizers.Adam(1e-3), task.loss(), metrics=task.metrics(model))
+    model.compile(loss=task.loss(), metrics=task.metrics(model))
     images = rng.random((2, 32, 48, 3), "float32")
-    logs = model.train_on_batch(
+    logs = model.test_on_batch(
         images, rng.integers(0, K, (2, 32, 48)).astype("uint8"), return_dict=True
     )
     assert set(logs) == {"loss", "mean_iou", "pixel_accuracy"}
