@@ -34,6 +34,12 @@ export const text = {
   models: "Models",
   runtime: "Runtime",
   automatic: "Automatic",
+  measuring: "What is fastest here is measured while the page rests.",
+  measured: "Measured on this device",
+  measuredTime: (runtime: string, time: string) => `${runtime}: ${time}`,
+  measuredOther: "its answer is another",
+  measuredSlow: "it does not come to an end",
+  measureAgain: "Measure again",
   dropModel: "A .tflite file of this package can be dropped onto the page, too.",
 
   install: "Install",
@@ -76,6 +82,7 @@ export const text = {
   /** Of what is there at all. */
   share: (value: number) => (value < 0.001 ? "< 0.1 %" : `${(100 * value).toFixed(1)} %`),
   threads: (count: number) => (count === 1 ? "1 thread" : `${count} threads`),
+  gpuPrecisions: { fp16: "half precision", fp32: "full precision" },
   runsOn: (runtime: string) => `Runs on ${runtime}`,
   notUsed: "Not used",
   notUsedBecause: (runtime: string, reason: string) => `${runtime}: ${reason}`,
@@ -106,7 +113,7 @@ export const text = {
     map: "mAP",
     map50: "mAP at IoU 50 %",
   } as Readonly<Record<string, string>>,
-  measured: (figures: string, images: number) => `${figures}, on ${images} images`,
+  figuresOn: (figures: string, images: number) => `${figures}, on ${images} images`,
   parity: (agreement: string, difference: string, images: number) =>
     `top-1 ${agreement}, probabilities within ${difference}, on ${images} images`,
   unknown: "not measured",
