@@ -1,5 +1,7 @@
 """The browser application in a real Chromium: its answers are Keras's, however an image comes."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -229,6 +231,10 @@ def test_models_side_by_side(page, exported):
     assert [name.split(", ")[1] for name in names] == ["full precision", "half precision"]
     wanted = top_five(exported.keras_probabilities(exported.samples[5:6])[0], CLASS_NAMES)
     assert_same(results(page, 0), wanted)
+    other = page.locator(".result").nth(1).locator(".compared li").all_inner_texts()
+    assert other[0] == f"Same class as {names[0]}."
+    assert re.search(r"(as fast as .*|is \d+\.\d times as fast)\.$", other[1], re.IGNORECASE)
+    assert page.locator(".result").nth(0).locator(".compared").count() == 0
     # Half precision.
     assert results(page, 1)[0] == (wanted[0][0], pytest.approx(wanted[0][1], abs=1e-2))
 

@@ -50,7 +50,7 @@ export function agreement(first: Answer, other: Answer): number | null {
   const count = sure(first.found).length + left.length;
   let matched = 0;
   for (const object of sure(first.found)) {
-    const at = left.findIndex((found) => isOneObject(found, object, SAME_OBJECT));
+    const at = left.findIndex((found) => isOneObject(found, object));
     if (at < 0) continue;
     left.splice(at, 1);
     matched += 2;
@@ -85,7 +85,8 @@ function sure({ objects }: Detection): FoundObject[] {
   return objects.filter(({ score }) => score >= SURE);
 }
 
-function isOneObject(a: FoundObject, b: FoundObject, least: number): boolean {
+/** Whether two boxes are of one object: of one class, and with so much of them in common. */
+export function isOneObject(a: FoundObject, b: FoundObject, least = SAME_OBJECT): boolean {
   return a.label === b.label && overlap(a.box, b.box) >= least;
 }
 

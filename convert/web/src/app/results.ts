@@ -48,8 +48,11 @@ export function resultCard(name: string): HTMLElement {
   return card;
 }
 
-/** Says in a card made by `resultCard` what runs and how long it took; returns the answer's place. */
-export function fillCard(card: HTMLElement, state: ModelState): HTMLElement {
+/**
+ * Says in a card made by `resultCard` what runs, how long it took and how that compares; returns the
+ * answer's place.
+ */
+export function fillCard(card: HTMLElement, state: ModelState, compared: readonly string[]): HTMLElement {
   const { inference, firstRun, load } = state.timings;
   const times = definitions("times", [
     [text.inferenceTime, text.milliseconds(inference)],
@@ -62,7 +65,8 @@ export function fillCard(card: HTMLElement, state: ModelState): HTMLElement {
   if (!held) card.replaceChildren(card.firstElementChild!, body);
   // The body stays where it is: a button in it may be pressed or have the focus.
   while (body.nextSibling) body.nextSibling.remove();
-  body.after(times, runs);
+  const lines = compared.map((line) => make("li", {}, line));
+  body.after(...(lines.length > 0 ? [make("ul", { class: "compared" }, ...lines)] : []), times, runs);
   return body;
 }
 

@@ -82,6 +82,30 @@ export const text = {
   /** Of what is there at all. */
   share: (value: number) => (value < 0.001 ? "< 0.1 %" : `${(100 * value).toFixed(1)} %`),
   threads: (count: number) => (count === 1 ? "1 thread" : `${count} threads`),
+  /** How far a model agrees with the first one: all or nothing of classes, else a share. */
+  agreements: {
+    classification: (first: string, share: number) => share === 1 ? `Same class as ${first}.` : `Another class than ${first}.`,
+    segmentation: (first: string, share: number) =>
+      `Same class as ${first} in ${(100 * share).toFixed(1)} % of the pixels.`,
+    detection: (first: string, share: number) => `${(100 * share).toFixed(0)} % of the objects as ${first}.`,
+  },
+  asFast: (first: string) => `As fast as ${first}.`,
+  faster: (first: string, times: string) => `${times} times as fast as ${first}.`,
+  slower: (first: string, times: string) => `${first} is ${times} times as fast.`,
+  thisOne: "This one",
+  slowerBecause: (model: string, reasons: string) => `${model} is slower: ${reasons}.`,
+  because: {
+    processor: (reason: string) =>
+      `it runs on the processor, the other on the graphics processor${reason ? ` (${reason})` : ""}`,
+    tfjs: "it runs on TensorFlow.js, which computes the same model several times as slowly",
+    threads: (own: number, its: number) =>
+      `it runs on ${own === 1 ? "1 thread" : `${own} threads`}, the other on ${its}`,
+    gpuPrecision: "it computes in full precision, the other in half",
+    pixels: (own: string, its: string) => `it looks at ${own}, the other at ${its}`,
+    parameters: (own: string, its: string) => `it is larger, ${own} parameters against ${its}`,
+    task: "it is asked for something else",
+    float: "it computes in floating point, the other in 8-bit integers",
+  },
   gpuPrecisions: { fp16: "half precision", fp32: "full precision" },
   runsOn: (runtime: string) => `Runs on ${runtime}`,
   notUsed: "Not used",
