@@ -24,19 +24,19 @@ function side(title: string, { label = "cat", milliseconds, state, report }: Cho
 
 test("the same class, as fast", () => {
   const lines = comparison(side("A", { milliseconds: 10 }), side("B", { milliseconds: 10.2 }));
-  assert.deepEqual(lines, ["Same class as A.", "As fast as A."]);
+  assert.deepEqual(lines, ["Same class as the first model.", "As fast as the first."]);
 });
 
 test("an int8 file is faster than the float one", () => {
   const first = side("A", { milliseconds: 30 });
   const other = side("B", { milliseconds: 12, label: "dog", report: { precision: "int8" } });
   assert.deepEqual(comparison(first, other), [
-    "Another class than A.",
-    "2.5 times as fast as A.",
-    "A is slower: it computes in floating point, the other in 8-bit integers.",
+    "Another class than the first model.",
+    "2.5 times as fast as the first.",
+    "The first is slower: it computes in floating point, the other in 8-bit integers.",
   ]);
   assert.deepEqual(comparison(other, first).slice(1), [
-    "B is 2.5 times as fast.",
+    "The first is 2.5 times as fast.",
     "This one is slower: it computes in floating point, the other in 8-bit integers.",
   ]);
 });
@@ -66,7 +66,14 @@ test("what the files are explains it: pixels, parameters, tasks", () => {
   const other = side("B", { milliseconds: 40, report: { task: "detection" } });
   other.answer = { task: "detection", found: { objects: [], width: 1, height: 1 }, state: other.answer.state };
   assert.deepEqual(comparison(first, other), [
-    "A is 4.0 times as fast.",
+    "The first is 4.0 times as fast.",
     "This one is slower: it is asked for something else.",
   ]);
+});
+
+test("what was measured while the page rested counts more than a run that was disturbed", () => {
+  const first = { ...side("A", { milliseconds: 60, state: { threads: 1 } }), measured: 4 };
+  const other = { ...side("B", { milliseconds: 10 }), measured: 2 };
+  assert.deepEqual(comparison(first, other).slice(1), ["2.0 times as fast as the first, as measured."], "one thread is its best");
+  assert.match(comparison(first, side("B", { milliseconds: 10 }))[1]!, /^6\.0 times/, "both or none");
 });

@@ -1,4 +1,5 @@
 /** What the models say: their cards, how the others compare with the first one, and the first one's answer on the picture. */
+import type { Running } from "../infer";
 import { comparison, type Side } from "./comparison";
 import { make } from "./dom";
 import type { Answer, TaskName } from "./protocol";
@@ -17,6 +18,8 @@ export interface Places {
   /** The slider with its words; hidden where nothing is to be set. */
   control: HTMLElement;
   overlay: Overlay;
+  /** Milliseconds that were measured of what runs, if any were: a single run may be disturbed. */
+  measured(model: SiteModel, running: Running): number | undefined;
 }
 
 /** What the latest frame's time counts beside those before it. */
@@ -125,7 +128,8 @@ export class Board {
     return { ...answer, found: view.blend(previous.found, answer.found) };
   }
 
-  private redraw(): void {
+  /** Shows the same answers anew. */
+  redraw(): void {
     for (const [model, answer] of this.answers) this.show(model, answer);
   }
 
@@ -149,7 +153,8 @@ export class Board {
 
   private sideOf(model: SiteModel): Side | undefined {
     const answer = this.answers.get(model);
-    return answer && { model, answer, milliseconds: this.times.get(model)! };
+    const measured = answer && this.places.measured(model, answer.state);
+    return answer && { model, answer, milliseconds: this.times.get(model)!, measured };
   }
 
   private showHeadline(parts: readonly (Node | string)[]): void {

@@ -9,8 +9,10 @@ import { text } from "./text";
 export interface Side {
   model: SiteModel;
   answer: Answer;
-  /** Of the model alone. */
+  /** Of the model alone, the latest run. */
   milliseconds: number;
+  /** The same, measured while nothing else ran. */
+  measured?: number;
 }
 
 /** Times closer to each other than this are equal. */
@@ -22,32 +24,37 @@ const LARGER = 1.2;
 export function comparison(first: Side, other: Side): string[] {
   const lines: string[] = [];
   const share = agreement(first.answer, other.answer);
-  const name = first.model.title;
-  if (share !== null) lines.push(text.agreements[other.answer.task](name, share));
-  const ratio = first.milliseconds / other.milliseconds;
+  if (share !== null) lines.push(text.agreements[other.answer.task](share));
+  // A single run may have been disturbed.
+  const isMeasured = first.measured !== undefined && other.measured !== undefined;
+  const ratio = isMeasured
+    ? first.measured! / other.measured!
+    : first.milliseconds / other.milliseconds;
   const isFaster = ratio > EQUAL;
-  if (!isFaster && ratio > 1 / EQUAL) return [...lines, text.asFast(name)];
+  if (!isFaster && ratio > 1 / EQUAL) return [...lines, text.speed(text.asFast, isMeasured)];
   const times = (isFaster ? ratio : 1 / ratio).toFixed(1);
-  lines.push(isFaster ? text.faster(name, times) : text.slower(name, times));
-  const reasons = isFaster ? reasonsOf(first, other) : reasonsOf(other, first);
-  if (reasons.length > 0) lines.push(text.slowerBecause(isFaster ? name : text.thisOne, reasons.join("; ")));
+  lines.push(text.speed(isFaster ? text.faster(times) : text.slower(times), isMeasured));
+  const reasons = (isFaster ? reasonsOf(first, other) : reasonsOf(other, first)).join("; ");
+  if (reasons) lines.push(isFaster ? text.firstSlower(reasons) : text.thisSlower(reasons));
   return lines;
 }
 
 /** Why one is slower than the other, as far as the page knows. */
 function reasonsOf(slow: Side, fast: Side): string[] {
   const [own, its] = [slow.answer.state, fast.answer.state];
-  return [...runtimeReasons(own, its), ...fileReasons(reportOf(slow), reportOf(fast))];
+  // One thread that was measured as the fastest is no reason.
+  const reasons = runtimeReasons(own, its, slow.measured === undefined);
+  return [...reasons, ...fileReasons(reportOf(slow), reportOf(fast))];
 }
 
-function runtimeReasons(own: ModelState, its: ModelState): string[] {
+function runtimeReasons(own: ModelState, its: ModelState, threadsCount: boolean): string[] {
   const reasons: string[] = [];
   if (isGraphics(its) && !isGraphics(own)) {
     const cause = own.rejected.find(({ runtime }) => runtime === its.runtime)?.reason;
     reasons.push(text.because.processor(cause ?? ""));
   }
   if (own.runtime.startsWith("tfjs") && its.runtime.startsWith("litert")) reasons.push(text.because.tfjs);
-  if (own.threads > 0 && own.threads < its.threads) {
+  if (threadsCount && own.threads > 0 && own.threads < its.threads) {
     reasons.push(text.because.threads(own.threads, its.threads));
   }
   if (own.precision === "fp32" && its.precision === "fp16") reasons.push(text.because.gpuPrecision);

@@ -31,6 +31,7 @@ const board = new Board({
   announcement: byId("announcement"),
   control: byId("control"),
   overlay,
+  measured: (model, running) => (isAutomatic() ? automatic.milliseconds(model, running) : undefined),
 });
 let site: Site = { models: [], samples: [] };
 
@@ -101,8 +102,18 @@ function showState(state: State): void {
 /** Longer side of what is shown, in pixels. */
 const SHOWN_SIDE = 1024;
 
+/** Widths for each height that the stage takes; others stand in the middle of it. */
+const WIDEST = 1.8;
+const NARROWEST = 1;
+
+/** Gives the stage a picture's shape: on a phone what is below comes up. */
+function shapeStage(width: number, height: number): void {
+  if (height > 0) stage.style.aspectRatio = String(Math.min(Math.max(width / height, NARROWEST), WIDEST));
+}
+
 function showPicture(picture: Picture): void {
   const shown = (picture as Partial<ChosenImage>).preview ?? (picture.image as ImageBitmap);
+  shapeStage(shown.width, shown.height);
   const scale = Math.min(1, SHOWN_SIDE / Math.max(shown.width, shown.height));
   drawPreview(shown, Math.max(1, Math.round(shown.width * scale)), Math.max(1, Math.round(shown.height * scale)));
   // An icon or a scanned digit is clearer with its pixels visible.
@@ -248,6 +259,7 @@ const automatic = new Automatic({
   specOf,
   async changed(model) {
     if (isAutomatic() && selectedModels().includes(model)) await prepare(model);
+    board.redraw();
   },
 });
 
@@ -369,6 +381,9 @@ function listen(): void {
   byId("capture").addEventListener("click", () => act(() => session.capture()));
   byId("switch").addEventListener("click", () => act(() => session.switchSide()));
   byId("stop").addEventListener("click", () => act(() => session.close()));
+  const video = byId<HTMLVideoElement>("video");
+  // Also where a phone is turned.
+  video.addEventListener("resize", () => shapeStage(video.videoWidth, video.videoHeight));
   document.addEventListener("visibilitychange", () => void session.hide(document.hidden));
   window.addEventListener("pagehide", () => void session.hide(true));
   for (const kind of ["dragenter", "dragover"] as const) {

@@ -84,16 +84,18 @@ export const text = {
   threads: (count: number) => (count === 1 ? "1 thread" : `${count} threads`),
   /** How far a model agrees with the first one: all or nothing of classes, else a share. */
   agreements: {
-    classification: (first: string, share: number) => share === 1 ? `Same class as ${first}.` : `Another class than ${first}.`,
-    segmentation: (first: string, share: number) =>
-      `Same class as ${first} in ${(100 * share).toFixed(1)} % of the pixels.`,
-    detection: (first: string, share: number) => `${(100 * share).toFixed(0)} % of the objects as ${first}.`,
+    classification: (share: number) =>
+      share === 1 ? "Same class as the first model." : "Another class than the first model.",
+    segmentation: (share: number) =>
+      `Same class as the first model in ${(100 * share).toFixed(1)} % of the pixels.`,
+    detection: (share: number) => `${(100 * share).toFixed(0)} % of the objects as the first model.`,
   },
-  asFast: (first: string) => `As fast as ${first}.`,
-  faster: (first: string, times: string) => `${times} times as fast as ${first}.`,
-  slower: (first: string, times: string) => `${first} is ${times} times as fast.`,
-  thisOne: "This one",
-  slowerBecause: (model: string, reasons: string) => `${model} is slower: ${reasons}.`,
+  asFast: "As fast as the first",
+  faster: (times: string) => `${times} times as fast as the first`,
+  slower: (times: string) => `The first is ${times} times as fast`,
+  speed: (speed: string, isMeasured: boolean) => `${speed}${isMeasured ? ", as measured" : ""}.`,
+  firstSlower: (reasons: string) => `The first is slower: ${reasons}.`,
+  thisSlower: (reasons: string) => `This one is slower: ${reasons}.`,
   because: {
     processor: (reason: string) =>
       `it runs on the processor, the other on the graphics processor${reason ? ` (${reason})` : ""}`,

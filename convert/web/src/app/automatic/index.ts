@@ -1,5 +1,14 @@
 /** "Automatic": measured once on this device, remembered, and said in words. */
-import { defaultThreads, formatOf, RUNTIMES, type RuntimeName, type Way, wayOf } from "../../infer";
+import {
+  defaultThreads,
+  formatOf,
+  isWay,
+  type Running,
+  RUNTIMES,
+  type RuntimeName,
+  type Way,
+  wayOf,
+} from "../../infer";
 import { isSame } from "../agreement";
 import { make } from "../dom";
 import { Engine, EngineError } from "../engine";
@@ -68,6 +77,11 @@ export class Automatic {
   ways(model: SiteModel): readonly Way[] | undefined {
     const found = this.memory.get(fileOf(model))?.filter(({ milliseconds }) => milliseconds !== undefined);
     return found && found.length > 0 ? found.map(({ way }) => way) : undefined;
+  }
+
+  /** What was measured of what runs. */
+  milliseconds(model: SiteModel, running: Running): number | undefined {
+    return this.memory.get(fileOf(model))?.find(({ way }) => isWay(running, way))?.milliseconds;
   }
 
   /** An answer has come: with its image the model is measured, once, while the page rests. */
