@@ -44,6 +44,39 @@ def test_every_runtime_gives_keras_probabilities(page, exported, runtime):
     assert (probabilities.argmax(1) == wanted.argmax(1)).all()
 
 
+_TRY = """async ([model, runtime, image]) => {
+  const { load } = await import("/infer.js");
+  const loaded = await load(model, { runtime });
+  const found = await loaded.probabilities(await (await fetch(image)).blob());
+  const { threads, precision } = loaded;
+  const rejected = loaded.rejected.map((one) => one.runtime);
+  return [loaded.runtime, threads, precision, rejected, Array.from(found)];
+}"""
+
+
+def test_a_list_of_ways_is_tried_in_order(page, exported):
+    page.goto("/models.json")
+    model = f"/{exported.index()[0]['files']['tflite']}"
+    ways = [{"runtime": "tfjs-wasm"}, {"runtime": "litert-wasm", "threads": 1}]
+    found = page.evaluate(_TRY, [model, ways, "/samples/00.png"])
+    assert found[:4] == ["litert-wasm", 1, None, ["tfjs-wasm"]], "it has no file for the first"
+    wanted = exported.keras_probabilities(exported.samples[:1])[0]
+    np.testing.assert_allclose(found[4], wanted, atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "difference"), [("fp32", 1e-3), ("fp16", 1e-2)])
+def test_webgpu_computes_in_the_precision_that_is_asked_for(page, exported, precision, difference):
+    """Drawn in software; a model that WebGPU does not take so is refused, not answered wrongly."""
+    page.goto("/models.json")
+    model = f"/{exported.index()[0]['files']['tflite']}"
+    ways = [{"runtime": "litert-webgpu", "precision": precision}]
+    found = page.evaluate(_TRY, [model, ways, "/samples/00.png"])
+    assert found[:3] == ["litert-webgpu", 0, precision]
+    wanted = exported.keras_probabilities(exported.samples[:1])[0]
+    np.testing.assert_allclose(found[4], wanted, atol=difference)
+
+
 def test_photographs_are_prepared_like_in_evaluation(page, exported, capsys):
     """At most 2% of the classes may differ; decoders differ by single levels."""
     photos = exported.photos

@@ -21,7 +21,10 @@ function device(times: Partial<Record<RuntimeName, number | Error>>) {
   const fake = { log, found, open, answers, time: 0, hold: undefined as Promise<void> | undefined };
   const ways = (Object.keys(times) as RuntimeName[]).map(way);
   const measuring = new Measuring<string, string>({
-    candidates: async () => ({ ways, others: [OBSTACLE] }),
+    async candidates(model) {
+      if (model === "failed") throw new Error("no worker");
+      return { ways, others: [OBSTACLE] };
+    },
     open(model, { runtime }) {
       const name = `${model} ${runtime}`;
       open.add(name);
@@ -149,7 +152,19 @@ test("with one way nothing is run, and a model that was deselected is not measur
   context.mock.timers.tick(REST_MS);
   await settle();
   assert.deepEqual(made.log, []);
-  assert.deepEqual(made.found, [["n", [], true]]);
+  assert.deepEqual(made.found, [["n", [], false]]);
+});
+
+test("a model that has failed meanwhile is not said to be measured", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const made = device({ "litert-wasm": 30, "tfjs-wasm": 20 });
+  made.measuring.rest(true);
+  made.measuring.add("failed", IMAGE);
+  made.measuring.add("m", IMAGE);
+  context.mock.timers.tick(REST_MS);
+  await settle();
+  assert.deepEqual(made.found.map(([model]) => model), ["m"]);
+  assert.equal(made.measuring.awaits("failed"), false);
 });
 
 /** As a browser's, for as long as a test lasts. */

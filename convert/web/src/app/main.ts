@@ -179,7 +179,8 @@ async function prepare(model: SiteModel): Promise<void> {
 function rest(): void {
   const { state } = session;
   const computes = state.name === "image" ? state.predicting : state.name !== "empty";
-  automatic.rest(!computes && !folder.isRunning);
+  // A hidden page is slowed down.
+  automatic.rest(!computes && !folder.isRunning && !document.hidden);
 }
 
 /** How far a model's files have come, and a way to do without it where there are others. */
@@ -384,7 +385,10 @@ function listen(): void {
   const video = byId<HTMLVideoElement>("video");
   // Also where a phone is turned.
   video.addEventListener("resize", () => shapeStage(video.videoWidth, video.videoHeight));
-  document.addEventListener("visibilitychange", () => void session.hide(document.hidden));
+  document.addEventListener("visibilitychange", () => {
+    void session.hide(document.hidden);
+    rest();
+  });
   window.addEventListener("pagehide", () => void session.hide(true));
   for (const kind of ["dragenter", "dragover"] as const) {
     document.addEventListener(kind, (event) => {

@@ -113,10 +113,17 @@ export class Measuring<Model, Answer> {
 
   private async work(turn: number): Promise<void> {
     for (const task of [...this.tasks.values()]) {
-      const none = { ways: [], others: [] };
-      const { ways, others } = await this.ports.candidates(task.model).catch(() => none);
+      const candidates = await this.ports.candidates(task.model).catch(() => null);
+      if (turn !== this.turn) return;
+      if (!candidates) {
+        // The model has failed meanwhile; its next answer asks again.
+        this.tasks.delete(task.model);
+        continue;
+      }
+      const { ways, others } = candidates;
       // With one way there is nothing to choose.
-      const left = ways.length > 1 ? ways.slice(task.done.length) : [];
+      const hasChoice = ways.length > 1;
+      const left = hasChoice ? ways.slice(task.done.length) : [];
       for (const way of left) {
         if (turn !== this.turn) return;
         const measured = await this.measure(task, way);
@@ -125,8 +132,8 @@ export class Measuring<Model, Answer> {
       }
       if (turn !== this.turn) return;
       this.tasks.delete(task.model);
-      const found = [...task.done.sort(faster), ...(task.done.length > 0 ? others : [])];
-      await this.ports.found(task.model, found, task.lasts);
+      const found = hasChoice ? [...task.done.sort(faster), ...others] : [];
+      await this.ports.found(task.model, found, hasChoice && task.lasts);
     }
   }
 
