@@ -1,5 +1,7 @@
 """The browser application in a real Chromium: its answers are Keras's, however an image comes."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -40,6 +42,39 @@ def test_every_runtime_gives_keras_probabilities(page, exported, runtime):
     assert len(set(wanted.argmax(1))) > 2, "the images must tell the classes apart"
     np.testing.assert_allclose(probabilities, wanted, atol=1e-3)
     assert (probabilities.argmax(1) == wanted.argmax(1)).all()
+
+
+_TRY = """async ([model, runtime, image]) => {
+  const { load } = await import("/infer.js");
+  const loaded = await load(model, { runtime });
+  const found = await loaded.probabilities(await (await fetch(image)).blob());
+  const { threads, precision } = loaded;
+  const rejected = loaded.rejected.map((one) => one.runtime);
+  return [loaded.runtime, threads, precision, rejected, Array.from(found)];
+}"""
+
+
+def test_a_list_of_ways_is_tried_in_order(page, exported):
+    page.goto("/models.json")
+    model = f"/{exported.index()[0]['files']['tflite']}"
+    ways = [{"runtime": "tfjs-wasm"}, {"runtime": "litert-wasm", "threads": 1}]
+    found = page.evaluate(_TRY, [model, ways, "/samples/00.png"])
+    assert found[:4] == ["litert-wasm", 1, None, ["tfjs-wasm"]], "it has no file for the first"
+    wanted = exported.keras_probabilities(exported.samples[:1])[0]
+    np.testing.assert_allclose(found[4], wanted, atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "difference"), [("fp32", 1e-3), ("fp16", 1e-2)])
+def test_webgpu_computes_in_the_precision_that_is_asked_for(page, exported, precision, difference):
+    """Drawn in software; a model that WebGPU does not take so is refused, not answered wrongly."""
+    page.goto("/models.json")
+    model = f"/{exported.index()[0]['files']['tflite']}"
+    ways = [{"runtime": "litert-webgpu", "precision": precision}]
+    found = page.evaluate(_TRY, [model, ways, "/samples/00.png"])
+    assert found[:3] == ["litert-webgpu", 0, precision]
+    wanted = exported.keras_probabilities(exported.samples[:1])[0]
+    np.testing.assert_allclose(found[4], wanted, atol=difference)
 
 
 def test_photographs_are_prepared_like_in_evaluation(page, exported, capsys):
@@ -229,6 +264,11 @@ def test_models_side_by_side(page, exported):
     assert [name.split(", ")[1] for name in names] == ["full precision", "half precision"]
     wanted = top_five(exported.keras_probabilities(exported.samples[5:6])[0], CLASS_NAMES)
     assert_same(results(page, 0), wanted)
+    other = page.locator(".result").nth(1).locator(".compared li").all_inner_texts()
+    assert other[0] == "Same class as the first model."
+    wanted_words = r"(As|\d+\.\d times as) fast as the first.*|The first is \d+\.\d times as fast.*"
+    assert re.fullmatch(wanted_words, other[1])
+    assert page.locator(".result").nth(0).locator(".compared").count() == 0
     # Half precision.
     assert results(page, 1)[0] == (wanted[0][0], pytest.approx(wanted[0][1], abs=1e-2))
 

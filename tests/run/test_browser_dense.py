@@ -13,7 +13,7 @@ from convert.server import serving
 from convert.site import build_site
 from mobilevit_keras.palette import class_colours, overlay
 from tests.run.browser_page import RUNTIMES, data_url
-from tests.run.test_browser_pages import PHONE, violations
+from tests.run.test_browser_pages import assert_accessible
 from tests.tiny import load_tiny_segmenter, patched_images
 
 pytestmark = [pytest.mark.tfjs, pytest.mark.slow]
@@ -280,18 +280,13 @@ def test_live_video_mirrored(page):
     assert page.locator(".result").count() == 0
 
 
-def test_accessibility_and_small_screens(page):
-    page.set_viewport_size(PHONE)
-    page.emulate_media(reduced_motion="reduce")
+def test_accessibility_and_small_screens(page, tmp_path):
     page.goto("/")
     choose(page, 0)
     page.locator(".result .class button").first.click()
     for summary in page.locator("summary").all():
         summary.click()
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        assert violations(page) == []
-    assert page.evaluate("document.scrollingElement.scrollWidth") <= PHONE["width"]
+    assert_accessible(page, tmp_path / "dense")
 
 
 def test_many_photos_at_once_are_for_classifiers(page, dense):

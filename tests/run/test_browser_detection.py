@@ -14,7 +14,7 @@ from mobilevit_keras.boxes import overlaps
 from mobilevit_keras.palette import class_colours
 from tests.run.browser_page import RUNTIMES, data_url
 from tests.run.test_browser_dense import choose, open_page, set_level
-from tests.run.test_browser_pages import PHONE, violations
+from tests.run.test_browser_pages import assert_accessible
 from tests.tiny import load_tiny_detector, object_images
 
 pytestmark = [pytest.mark.tfjs, pytest.mark.slow]
@@ -199,15 +199,10 @@ def test_boxes_threshold_and_classes_switched_off(page, detecting):
     assert "100\xa0%" in page.locator(".result .nothing").inner_text()
 
 
-def test_accessibility_and_live_video(page):
-    page.set_viewport_size(PHONE)
-    page.emulate_media(reduced_motion="reduce")
+def test_accessibility_and_live_video(page, tmp_path):
     page.goto("/")
     choose(page, 0)
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        assert violations(page) == []
-    assert page.evaluate("document.scrollingElement.scrollWidth") <= PHONE["width"]
+    assert_accessible(page, tmp_path / "detection")
     page.click("#live")
     page.locator("#rate", has_text="frames/s").wait_for()
     page.locator("#boxes").wait_for()

@@ -13,7 +13,7 @@ from convert.site import build_site
 from mobilevit_keras.inference import ExplainedImage
 from tests.run.browser_page import RUNTIMES, data_url
 from tests.run.test_browser_dense import choose, drawn, open_page, set_level
-from tests.run.test_browser_pages import PHONE, violations
+from tests.run.test_browser_pages import assert_accessible
 from tests.tiny import coloured_images, load_tiny
 
 pytestmark = [pytest.mark.tfjs, pytest.mark.slow]
@@ -199,14 +199,9 @@ def test_live_video(page):
     page.click("#stop")
 
 
-def test_accessibility_and_small_screens(page):
-    page.set_viewport_size(PHONE)
-    page.emulate_media(reduced_motion="reduce")
+def test_accessibility_and_small_screens(page, tmp_path):
     page.goto("/")
     choose(page, 0)
     choose_model(page, "heat")
     toggle(page)
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        assert violations(page) == []
-    assert page.evaluate("document.scrollingElement.scrollWidth") <= PHONE["width"]
+    assert_accessible(page, tmp_path / "heat")

@@ -1,6 +1,8 @@
 """The pages as such: accessibility, small screens, what is transferred, installation, benchmark."""
 
+import itertools
 import json
+from pathlib import Path
 
 import pytest
 
@@ -26,28 +28,45 @@ def violations(page) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("where", ["/", "/benchmark/"])
-def test_accessibility(page, where, scheme):
-    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-    page.goto(where)
-    if where == "/":
-        page.locator("#samples button").first.click()
-        settled(page)
-        for summary in page.locator("summary").all():
-            summary.click()
-    else:
-        page.locator("#start:enabled").wait_for()
-    assert violations(page) == []
+def assert_accessible(page, pictures: Path) -> None:
+    """Checks what is shown now on a phone and a desk, light and dark; keeps pictures of it."""
+    pictures.mkdir(exist_ok=True)
+    for width, scheme in itertools.product((PHONE["width"], 1280), ("light", "dark")):
+        page.set_viewport_size(PHONE | {"width": width})
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        assert violations(page) == [], (width, scheme)
+        assert page.evaluate("document.scrollingElement.scrollWidth") <= width
+        page.screenshot(path=pictures / f"{width}-{scheme}.png", full_page=True)
 
 
-def test_accessibility_of_camera_and_errors(page):
+def test_accessibility(page, tmp_path):
+    """One model with what was measured of it, and two side by side."""
+    page.goto("/")
+    page.locator("#samples button").first.click()
+    settled(page)
+    page.locator("#status summary", has_text="Measured").wait_for()
+    for summary in page.locator("summary").all():
+        summary.click()
+    assert_accessible(page, tmp_path / "one")
+    page.locator("#models input").nth(1).check()
+    settled(page)
+    page.locator(".compared").wait_for()
+    assert_accessible(page, tmp_path / "two")
+
+
+def test_accessibility_of_the_benchmark(page, tmp_path):
+    page.goto("/benchmark/")
+    page.locator("#start:enabled").wait_for()
+    assert_accessible(page, tmp_path / "benchmark")
+
+
+def test_accessibility_of_camera_and_errors(page, tmp_path):
     page.goto("/")
     page.click("#camera")
     page.locator("#camera-bar").wait_for()
     page.set_input_files("#file", {"name": "x", "mimeType": "text/plain", "buffer": b"x"})
     page.locator("#error").wait_for()
-    assert violations(page) == []
+    assert_accessible(page, tmp_path / "camera")
 
 
 @pytest.mark.parametrize("where", ["/", "/benchmark/"])

@@ -1,9 +1,10 @@
 /** What is shown of a video's frames, and when a heat map is. */
 import assert from "node:assert/strict";
 import test from "node:test";
-import type { HeatMap, Prediction } from "../src/infer";
+import type { Box, Detection, HeatMap, Prediction } from "../src/infer";
 import type { Overlay } from "../src/app/stage/overlay";
 import { ClassificationView } from "../src/app/views/classification";
+import { DetectionView } from "../src/app/views/detection";
 
 const named = (index: number, probability: number) => ({ index, label: `${index}`, probability });
 const found = (predictions: Prediction[], heatMap?: HeatMap) => ({
@@ -72,4 +73,23 @@ test("a heat map is drawn where there is one and somebody wants it", () => {
   views.draw(overlay, answer);
   // All of it on the left, and between the cells' middles a quarter and three of it.
   assert.deepEqual(drawn, [[255, 192, 65, 1]]);
+});
+
+test("a score that flickers about the threshold stays on its side; boxes are the latest frame's", () => {
+  const views = new DetectionView(() => undefined);
+  const seen = (...objects: [string, number, Box][]): Detection => ({
+    width: 100,
+    height: 100,
+    objects: objects.map(([label, score, box]) => ({ index: 0, label, score, box })),
+  });
+  const [here, moved, elsewhere]: Box[] = [[10, 10, 50, 50], [12, 10, 52, 50], [60, 60, 90, 90]];
+  let shown = seen(["cat", 0.4, here!]);
+  for (const score of [0.25, 0.4, 0.25]) shown = views.blend(shown, seen(["cat", score, moved!]));
+  assert.ok(shown.objects[0]!.score > 0.3);
+  assert.deepEqual(shown.objects[0]!.box, moved);
+  const next = views.blend(shown, seen(["dog", 0.9, moved!], ["cat", 0.8, elsewhere!]));
+  assert.deepEqual(next.objects.map(({ label, score }) => [label, score]), [["dog", 0.9], ["cat", 0.8]], "others are new");
+  // Two that overlap are not both taken for the one before.
+  const twice = views.blend(seen(["cat", 0.4, here!]), seen(["cat", 0.9, here!], ["cat", 0.8, moved!]));
+  assert.deepEqual(twice.objects.map(({ score }) => Math.round(100 * score)), [80, 55]);
 });

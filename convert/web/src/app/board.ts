@@ -1,4 +1,6 @@
-/** What the models say: their cards, and the first one's answer on the picture. */
+/** What the models say: their cards, how the others compare with the first one, and the first one's answer on the picture. */
+import type { Running } from "../infer";
+import { comparison, type Side } from "./comparison";
 import { make } from "./dom";
 import type { Answer, TaskName } from "./protocol";
 import { fillCard, resultCard } from "./results";
@@ -16,11 +18,18 @@ export interface Places {
   /** The slider with its words; hidden where nothing is to be set. */
   control: HTMLElement;
   overlay: Overlay;
+  /** Milliseconds that were measured of what runs, if any were: a single run may be disturbed. */
+  measured(model: SiteModel, running: Running): number | undefined;
 }
+
+/** What the latest frame's time counts beside those before it. */
+const NEWS = 0.2;
 
 export class Board {
   private cards = new Map<SiteModel, HTMLElement>();
   private answers = new Map<SiteModel, Answer>();
+  /** Milliseconds of each model alone. */
+  private times = new Map<SiteModel, number>();
   private readonly views = makeViews(() => this.redraw());
 
   constructor(private readonly places: Places) {
@@ -45,6 +54,7 @@ export class Board {
   begin(models: readonly SiteModel[]): void {
     const { results, overlay, announcement } = this.places;
     this.answers = new Map();
+    this.times = new Map();
     this.cards = new Map(models.map((model) => [model, resultCard(model.title)]));
     const placeholder = make("p", { class: "placeholder" }, text.noResults);
     results.replaceChildren(...(this.cards.size > 0 ? this.cards.values() : [placeholder]));
@@ -57,6 +67,9 @@ export class Board {
   answer(model: SiteModel, answer: Answer, isLive: boolean): void {
     const shown = isLive ? this.blended(model, answer) : answer;
     this.answers.set(model, shown);
+    const { inference } = answer.state.timings;
+    const before = (isLive && this.times.get(model)) || inference;
+    this.times.set(model, before + NEWS * (inference - before));
     this.show(model, shown);
   }
 
@@ -68,6 +81,8 @@ export class Board {
     this.cards.get(model)?.remove();
     this.cards.delete(model);
     this.answers.delete(model);
+    // Another one may be the first now.
+    this.redraw();
   }
 
   /** Says what was found to those who do not see it. */
@@ -113,19 +128,33 @@ export class Board {
     return { ...answer, found: view.blend(previous.found, answer.found) };
   }
 
-  private redraw(): void {
+  /** Shows the same answers anew. */
+  redraw(): void {
     for (const [model, answer] of this.answers) this.show(model, answer);
   }
 
   private show<Task extends TaskName>(model: SiteModel, answer: Answer<Task>): void {
     const card = this.cards.get(model);
     const view = viewOf(this.views, answer);
-    if (card) view.show(fillCard(card, answer.state), answer.found);
+    if (card) view.show(fillCard(card, answer.state, this.comparisonOf(model)), answer.found);
     // The first model's answer stands on the image; the others' beside it.
     if (model !== this.first()) return;
     view.draw?.(this.places.overlay, answer.found);
     this.showHeadline(view.headline(answer.found));
     this.showControl();
+  }
+
+  /** How a model compares with the first one, in sentences. */
+  private comparisonOf(model: SiteModel): string[] {
+    const first = this.first();
+    const [its, own] = [first && this.sideOf(first), this.sideOf(model)];
+    return its && own && first !== model ? comparison(its, own) : [];
+  }
+
+  private sideOf(model: SiteModel): Side | undefined {
+    const answer = this.answers.get(model);
+    const measured = answer && this.places.measured(model, answer.state);
+    return answer && { model, answer, milliseconds: this.times.get(model)!, measured };
   }
 
   private showHeadline(parts: readonly (Node | string)[]): void {

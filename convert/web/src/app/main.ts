@@ -1,5 +1,6 @@
 /** The application: wires the page's elements to the session and to the worker. */
 import { RUNTIMES, type RuntimeName, type Size } from "../infer";
+import { Automatic } from "./automatic";
 import { Board } from "./board";
 import { Camera } from "./camera";
 import { byId, make } from "./dom";
@@ -7,7 +8,7 @@ import { Engine, EngineError } from "./engine";
 import { droppedEntries, Folder } from "./folder";
 import { type ChosenImage, fileFrom, isModel, readImage, UserError } from "./image_input";
 import { keepForOffline, registerServiceWorker } from "./offline";
-import type { Answer, ModelSpec, Progress } from "./protocol";
+import type { Answer, ModelSpec, ModelState, Progress } from "./protocol";
 import { failureText, modelCard, statusOf } from "./results";
 import { type Mode, type Picture, Session, type State } from "./session";
 import { copyText, sharePicture } from "./share";
@@ -30,6 +31,7 @@ const board = new Board({
   announcement: byId("announcement"),
   control: byId("control"),
   overlay,
+  measured: (model, running) => (isAutomatic() ? automatic.milliseconds(model, running) : undefined),
 });
 let site: Site = { models: [], samples: [] };
 
@@ -58,10 +60,16 @@ function selectedModels(): SiteModel[] {
   return site.models.length === 1 ? site.models : site.models.filter(({ id }) => ids.has(id));
 }
 
+/** Whether the runtime is the page's choice. */
+function isAutomatic(): boolean {
+  return runtimeSelect.value === "auto";
+}
+
 function specOf(model: SiteModel): ModelSpec {
   const { tflite, tfjs } = model.files;
   const source = model.file ?? { ...(tflite && { tflite }), ...(tfjs && { tfjs }) };
-  const runtime = runtimeSelect.value as RuntimeName | "auto";
+  const chosen = runtimeSelect.value as RuntimeName | "auto";
+  const runtime = isAutomatic() ? (automatic.ways(model) ?? "auto") : chosen;
   return { id: model.id, source, runtime, bytes: model.reports.tflite?.bytes };
 }
 
@@ -94,8 +102,18 @@ function showState(state: State): void {
 /** Longer side of what is shown, in pixels. */
 const SHOWN_SIDE = 1024;
 
+/** Widths for each height that the stage takes; others stand in the middle of it. */
+const WIDEST = 1.8;
+const NARROWEST = 1;
+
+/** Gives the stage a picture's shape: on a phone what is below comes up. */
+function shapeStage(width: number, height: number): void {
+  if (height > 0) stage.style.aspectRatio = String(Math.min(Math.max(width / height, NARROWEST), WIDEST));
+}
+
 function showPicture(picture: Picture): void {
   const shown = (picture as Partial<ChosenImage>).preview ?? (picture.image as ImageBitmap);
+  shapeStage(shown.width, shown.height);
   const scale = Math.min(1, SHOWN_SIDE / Math.max(shown.width, shown.height));
   drawPreview(shown, Math.max(1, Math.round(shown.width * scale)), Math.max(1, Math.round(shown.height * scale)));
   // An icon or a scanned digit is clearer with its pixels visible.
@@ -136,6 +154,35 @@ function showStatus(model: SiteModel, line: Node): void {
   } else status.append(box);
 }
 
+/** What runs, and what is known of the others. */
+function showRunning(model: SiteModel, state: ModelState): void {
+  const again = () => act(() => measureAgain(model));
+  showStatus(model, statusOf(model.title, state, isAutomatic() ? automatic.words(model, again) : null));
+}
+
+async function measureAgain(model: SiteModel): Promise<void> {
+  automatic.forget(model);
+  // The button goes.
+  runtimeSelect.focus();
+  await session.configure();
+}
+
+/** Loads a model, as where it was found that another runtime is faster. */
+async function prepare(model: SiteModel): Promise<void> {
+  const { description, ...state } = await engine.request("prepare", { spec: specOf(model) });
+  if (model.file) showFile(model, description);
+  showRunning(model, state);
+  void keepForOffline(engine);
+}
+
+/** What is measured wants the processor for itself. */
+function rest(): void {
+  const { state } = session;
+  const computes = state.name === "image" ? state.predicting : state.name !== "empty";
+  // A hidden page is slowed down.
+  automatic.rest(!computes && !folder.isRunning && !document.hidden);
+}
+
 /** How far a model's files have come, and a way to do without it where there are others. */
 function showProgress({ model: id, part, received, total }: Progress): void {
   const model = selectedModels().find((other) => other.id === id);
@@ -161,7 +208,10 @@ async function deselect(model: SiteModel): Promise<void> {
 
 const session: Session<SiteModel, Answer> = new Session<SiteModel, Answer>({
   view: {
-    changed: showState,
+    changed(state) {
+      showState(state);
+      rest();
+    },
     showPicture,
     begin: (models) => board.begin(models),
     answer(model, answer, image) {
@@ -170,7 +220,8 @@ const session: Session<SiteModel, Answer> = new Session<SiteModel, Answer>({
       // What was drawn before may have been switched off: the video is shown again.
       else if (isLive && board.leads(model)) preview.hidden = true;
       board.answer(model, answer, isLive);
-      showStatus(model, statusOf(model.title, answer.state));
+      if (isAutomatic()) automatic.answered(model, image);
+      showRunning(model, answer.state);
     },
     failed(model, error) {
       board.failed(model);
@@ -194,12 +245,7 @@ const session: Session<SiteModel, Answer> = new Session<SiteModel, Answer>({
   read: readImage,
   ask: (model, image, key, last) =>
     engine.request("predict", { spec: specOf(model), image, shown: shownSize(image), key, last }),
-  async prepare(model) {
-    const { description, ...state } = await engine.request("prepare", { spec: specOf(model) });
-    if (model.file) showFile(model, description);
-    showStatus(model, statusOf(model.title, state));
-    void keepForOffline(engine);
-  },
+  prepare,
   retain: async (models) => {
     await engine.request("retain", { ids: models.map(({ id }) => id) });
   },
@@ -207,7 +253,16 @@ const session: Session<SiteModel, Answer> = new Session<SiteModel, Answer>({
   now: () => performance.now(),
 });
 
-const folder = new Folder({ engine, models: selectedModels, specOf, act, complain });
+const folder = new Folder({ engine, models: selectedModels, specOf, act, complain, changed: rest });
+
+const automatic = new Automatic({
+  engine,
+  specOf,
+  async changed(model) {
+    if (isAutomatic() && selectedModels().includes(model)) await prepare(model);
+    board.redraw();
+  },
+});
 
 /** Chooses an image; `button` is the sample that it came from. */
 async function choose(load: () => Promise<Blob>, button?: HTMLElement): Promise<void> {
@@ -243,6 +298,7 @@ function showFile(model: SiteModel, description: Parameters<typeof modelOfFile>[
 
 async function configure(): Promise<void> {
   folder.stop();
+  automatic.keepOnly(isAutomatic() ? selectedModels() : []);
   byId("status").replaceChildren();
   // The address becomes a link that opens these models.
   history.replaceState(null, "", linkTo(location.href, site.models, selectedModels()));
@@ -326,7 +382,13 @@ function listen(): void {
   byId("capture").addEventListener("click", () => act(() => session.capture()));
   byId("switch").addEventListener("click", () => act(() => session.switchSide()));
   byId("stop").addEventListener("click", () => act(() => session.close()));
-  document.addEventListener("visibilitychange", () => void session.hide(document.hidden));
+  const video = byId<HTMLVideoElement>("video");
+  // Also where a phone is turned.
+  video.addEventListener("resize", () => shapeStage(video.videoWidth, video.videoHeight));
+  document.addEventListener("visibilitychange", () => {
+    void session.hide(document.hidden);
+    rest();
+  });
   window.addEventListener("pagehide", () => void session.hide(true));
   for (const kind of ["dragenter", "dragover"] as const) {
     document.addEventListener(kind, (event) => {

@@ -5,27 +5,27 @@ import type {
   Detection,
   ErrorCode,
   Rejection,
+  Running,
   RuntimeName,
   Segmentation,
   Size,
   Source,
   Timings,
+  Way,
 } from "../infer";
 
 /** A model and the way it is wanted; the worker loads it when it first needs it. */
 export interface ModelSpec {
   id: string;
   source: Source;
-  runtime: RuntimeName | "auto";
+  runtime: RuntimeName | "auto" | readonly Way[];
   threads?: number;
   /** Length of the `.tflite` file. */
   bytes?: number;
 }
 
 /** What runs, and why others do not. */
-export interface ModelState {
-  runtime: RuntimeName;
-  threads: number;
+export interface ModelState extends Running {
   rejected: readonly Rejection[];
   timings: Timings;
   /** Bytes that the runtime holds. */

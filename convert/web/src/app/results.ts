@@ -1,5 +1,5 @@
 /** Draws the frames of answers, what runs, and the models' cards. */
-import type { RuntimeName } from "../infer";
+import type { Way } from "../infer";
 import { definitions, make } from "./dom";
 import type { Failure, ModelState } from "./protocol";
 import type { Summary } from "./site";
@@ -34,9 +34,11 @@ export function failureText({ code, message, details }: Failure): string {
 }
 
 /** "LiteRT.js, WebAssembly, 2 threads". */
-export function runtimeText(runtime: RuntimeName, threads: number): string {
-  const name = text.runtimes[runtime];
-  return threads > 0 ? `${name}, ${text.threads(threads)}` : name;
+export function runtimeText({ runtime, threads, precision }: Way): string {
+  const parts: string[] = [text.runtimes[runtime]];
+  if (threads) parts.push(text.threads(threads));
+  if (precision) parts.push(text.gpuPrecisions[precision]);
+  return parts.join(", ");
 }
 
 /** One model's answer: its name; what it says comes with `fillCard`. */
@@ -46,29 +48,34 @@ export function resultCard(name: string): HTMLElement {
   return card;
 }
 
-/** Says in a card made by `resultCard` what runs and how long it took; returns the answer's place. */
-export function fillCard(card: HTMLElement, state: ModelState): HTMLElement {
+/**
+ * Says in a card made by `resultCard` what runs, how long it took and how that compares; returns the
+ * answer's place.
+ */
+export function fillCard(card: HTMLElement, state: ModelState, compared: readonly string[]): HTMLElement {
   const { inference, firstRun, load } = state.timings;
   const times = definitions("times", [
     [text.inferenceTime, text.milliseconds(inference)],
     [text.firstRunTime, text.milliseconds(firstRun)],
     [text.loadTime, text.milliseconds(load)],
   ]);
-  const runs = make("p", { class: "runs-on" }, text.runsOn(runtimeText(state.runtime, state.threads)));
+  const runs = make("p", { class: "runs-on" }, text.runsOn(runtimeText(state)));
   const held = card.querySelector<HTMLElement>(".body");
   const body = held ?? make("div", { class: "body" });
   if (!held) card.replaceChildren(card.firstElementChild!, body);
   // The body stays where it is: a button in it may be pressed or have the focus.
   while (body.nextSibling) body.nextSibling.remove();
-  body.after(times, runs);
+  const lines = compared.map((line) => make("li", {}, line));
+  body.after(...(lines.length > 0 ? [make("ul", { class: "compared" }, ...lines)] : []), times, runs);
   return body;
 }
 
-/** What runs and why the others do not. */
-export function statusOf(name: string, state: ModelState): HTMLElement {
-  const runs = text.runsOn(runtimeText(state.runtime, state.threads));
+/** What runs, and why the others do not: what was measured of them says it better. */
+export function statusOf(name: string, state: ModelState, measured: Node | null): HTMLElement {
+  const runs = text.runsOn(runtimeText(state));
   const box = make("div", {}, make("p", {}, `${name}: ${runs}`));
-  if (state.rejected.length > 0) {
+  if (measured) box.append(measured);
+  if (state.rejected.length > 0 && !(measured instanceof HTMLDetailsElement)) {
     const reasons = state.rejected.map(({ runtime, reason }) =>
       make("li", {}, text.notUsedBecause(text.runtimes[runtime], reason)),
     );
@@ -82,7 +89,7 @@ function accuracyText({ images, ...figures }: NonNullable<Summary["accuracy"]>):
   const known = Object.entries(text.figures).flatMap(([name, words]) =>
     name in figures ? [`${words} ${text.percent(figures[name]!)}`] : [],
   );
-  return text.measured(known.join(", "), images);
+  return text.figuresOn(known.join(", "), images);
 }
 
 /** How far the file's answers lie from Keras's; files of 0.1.0 have no sentence of their own. */

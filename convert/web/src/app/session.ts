@@ -228,6 +228,8 @@ export class Session<Model, Answer> {
     this.choice++;
     this.turnOff();
     if (wasSeen) this.ports.view.begin([]);
+    // A video's frame may stand in its place.
+    if (wasSeen && this.picture) this.ports.view.showPicture(this.picture);
     this.enter(this.picture ? { name: "image", predicting: false } : { name: "empty" });
     return wasSeen;
   }

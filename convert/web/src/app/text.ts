@@ -34,6 +34,12 @@ export const text = {
   models: "Models",
   runtime: "Runtime",
   automatic: "Automatic",
+  measuring: "What is fastest here is measured while the page rests.",
+  measured: "Measured on this device",
+  measuredTime: (runtime: string, time: string) => `${runtime}: ${time}`,
+  measuredOther: "its answer is another",
+  measuredSlow: "it does not come to an end",
+  measureAgain: "Measure again",
   dropModel: "A .tflite file of this package can be dropped onto the page, too.",
 
   install: "Install",
@@ -76,6 +82,33 @@ export const text = {
   /** Of what is there at all. */
   share: (value: number) => (value < 0.001 ? "< 0.1 %" : `${(100 * value).toFixed(1)} %`),
   threads: (count: number) => (count === 1 ? "1 thread" : `${count} threads`),
+  /** How far a model agrees with the first one: all or nothing of classes, else a share. */
+  agreements: {
+    classification: (share: number) =>
+      share === 1 ? "Same class as the first model." : "Another class than the first model.",
+    segmentation: (share: number) =>
+      `Same class as the first model in ${(100 * share).toFixed(1)} % of the pixels.`,
+    detection: (share: number) => `${(100 * share).toFixed(0)} % of the objects as the first model.`,
+  },
+  asFast: "As fast as the first",
+  faster: (times: string) => `${times} times as fast as the first`,
+  slower: (times: string) => `The first is ${times} times as fast`,
+  speed: (speed: string, isMeasured: boolean) => `${speed}${isMeasured ? ", as measured" : ""}.`,
+  firstSlower: (reasons: string) => `The first is slower: ${reasons}.`,
+  thisSlower: (reasons: string) => `This one is slower: ${reasons}.`,
+  because: {
+    processor: (reason: string) =>
+      `it runs on the processor, the other on the graphics processor${reason ? ` (${reason})` : ""}`,
+    tfjs: "it runs on TensorFlow.js, which computes the same model several times as slowly",
+    threads: (own: number, its: number) =>
+      `it runs on ${own === 1 ? "1 thread" : `${own} threads`}, the other on ${its}`,
+    gpuPrecision: "it computes in full precision, the other in half",
+    pixels: (own: string, its: string) => `it looks at ${own}, the other at ${its}`,
+    parameters: (own: string, its: string) => `it is larger, ${own} parameters against ${its}`,
+    task: "it is asked for something else",
+    float: "it computes in floating point, the other in 8-bit integers",
+  },
+  gpuPrecisions: { fp16: "half precision", fp32: "full precision" },
   runsOn: (runtime: string) => `Runs on ${runtime}`,
   notUsed: "Not used",
   notUsedBecause: (runtime: string, reason: string) => `${runtime}: ${reason}`,
@@ -106,7 +139,7 @@ export const text = {
     map: "mAP",
     map50: "mAP at IoU 50 %",
   } as Readonly<Record<string, string>>,
-  measured: (figures: string, images: number) => `${figures}, on ${images} images`,
+  figuresOn: (figures: string, images: number) => `${figures}, on ${images} images`,
   parity: (agreement: string, difference: string, images: number) =>
     `top-1 ${agreement}, probabilities within ${difference}, on ${images} images`,
   unknown: "not measured",

@@ -2,6 +2,7 @@
 import {
   type AnyModel,
   InferError,
+  isWay,
   load,
   type Pixels,
   pixelsOf,
@@ -29,6 +30,8 @@ declare const __RUNTIMES__: string;
 interface Held {
   key: string;
   model: Promise<AnyModel>;
+  /** The model, once it is loaded. */
+  loaded?: AnyModel;
   abort: AbortController;
 }
 
@@ -45,9 +48,9 @@ let decoded: { key: number; pixels: Pixels } | undefined;
 let queue: Promise<void> = Promise.resolve();
 
 function modelOf(spec: ModelSpec): Promise<AnyModel> {
-  const key = `${spec.runtime} ${spec.threads ?? ""}`;
+  const key = JSON.stringify([spec.runtime, spec.threads]);
   const held = models.get(spec.id);
-  if (held?.key === key) return held.model;
+  if (held && (held.key === key || runsAs(held, spec))) return held.model;
   release(spec.id);
   const assets = new URL(__RUNTIMES__, siteUrl()).href;
   performance.clearResourceTimings();
@@ -61,16 +64,25 @@ function modelOf(spec: ModelSpec): Promise<AnyModel> {
     onProgress: reporter(spec.id, "model"),
     onRuntimeProgress: reporter(spec.id, "runtime"),
   });
-  const remember = () => {
+  const added: Held = { key, model, abort };
+  const remember = (loaded: AnyModel) => {
+    added.loaded = loaded;
     for (const { name } of performance.getEntriesByType("resource")) proven.add(name);
   };
   model.then(remember, () => undefined);
-  models.set(spec.id, { key, model, abort });
+  models.set(spec.id, added);
   // A model that could not be loaded is tried again with the next request.
   model.catch(() => {
     if (models.get(spec.id)?.model === model) models.delete(spec.id);
   });
   return model;
+}
+
+/** Whether a model runs already as a list would have it first. */
+function runsAs({ loaded }: Held, { runtime }: ModelSpec): boolean {
+  if (!loaded || typeof runtime === "string") return false;
+  const [first] = runtime;
+  return first !== undefined && isWay(loaded, first);
 }
 
 /** Tells the page how far a model's files have come, at most ten times a second. */
@@ -99,8 +111,8 @@ function siteUrl(): string {
 }
 
 function stateOf(model: AnyModel): ModelState {
-  const { runtime, threads, rejected, timings, memory } = model;
-  return { runtime, threads, rejected, timings, memory };
+  const { runtime, threads, precision, rejected, timings, memory } = model;
+  return { runtime, threads, precision, rejected, timings, memory };
 }
 
 async function answerOf(model: AnyModel, pixels: Pixels, shown: Size): Promise<Answer> {

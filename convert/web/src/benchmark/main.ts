@@ -56,8 +56,8 @@ function median(sorted: number[]): number {
 }
 
 function showRow(result: Result): void {
-  const { model, runtime, threads = 0 } = result;
-  const row = make("tr", {}, make("td", {}, model), make("td", {}, runtimeText(runtime, threads)));
+  const { model } = result;
+  const row = make("tr", {}, make("td", {}, model), make("td", {}, runtimeText(result)));
   if (result.reason) {
     row.append(make("td", { class: "reason", colspan: "5" }, result.reason));
   } else {

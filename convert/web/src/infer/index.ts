@@ -26,6 +26,7 @@ import {
   type Session,
   type SessionOptions,
   unsuitable,
+  type Way,
 } from "./runtimes";
 import { type AnyModel, TASKS } from "./tasks";
 import type { Task } from "./tasks/task";
@@ -40,15 +41,31 @@ export { heatColour, heatColours, type HeatMap, type HeatPicture, heatPicture } 
 export { Model, type Rejection, type Timings } from "./model";
 export { classColour, type Colour } from "./palette";
 export { type Pixels, preprocess } from "./preprocess";
-export { type Format, formatOf, type Outputs, RUNTIMES, type RuntimeName, unsuitable } from "./runtimes";
+export {
+  defaultThreads,
+  type Format,
+  formatOf,
+  type GpuPrecision,
+  isWay,
+  type Outputs,
+  type Running,
+  RUNTIMES,
+  type RuntimeName,
+  unsuitable,
+  type Way,
+  wayOf,
+} from "./runtimes";
 export type { AnyModel } from "./tasks";
 export { best, type Classification, Classifier, type Prediction } from "./tasks/classify";
 export { type Detection, Detector, type FoundObject } from "./tasks/detect";
 export { type ClassShare, type Segmentation, Segmenter } from "./tasks/segment";
 
 export interface LoadOptions extends FetchOptions {
-  /** `"auto"`, the default, takes the first runtime that works; a name takes that one or fails. */
-  runtime?: RuntimeName | "auto";
+  /**
+   * `"auto"`, the default, takes the first runtime that works in this browser, a list the first of
+   * it; a name takes that one or fails.
+   */
+  runtime?: RuntimeName | "auto" | readonly Way[];
   /** Folder with the runtimes' WebAssembly files (`litert/`, `tfjs/`). */
   assets?: string;
   /** WebAssembly threads; by default up to four where the page is cross-origin isolated. */
@@ -77,7 +94,14 @@ async function firstRun(session: Session, description: Description): Promise<num
   return performance.now() - start;
 }
 
-function open(files: ModelFiles, runtime: RuntimeName, options: SessionOptions): Promise<Session> {
+/** What is tried, in this order. */
+function waysOf(runtime: RuntimeName | "auto" | readonly Way[]): readonly Way[] {
+  if (runtime === "auto") return RUNTIMES.map((name) => ({ runtime: name }));
+  return typeof runtime === "string" ? [{ runtime }] : runtime;
+}
+
+function open(files: ModelFiles, options: SessionOptions): Promise<Session> {
+  const { runtime } = options.way;
   const processor = runtime.slice(runtime.indexOf("-") + 1) as "wasm" | "webgl" | "webgpu";
   if (files.format === "tfjs") return openTfjs(files.json, files.weights, processor, options);
   return openLiteRt(files.bytes, processor as "wasm" | "webgpu", options);
@@ -114,7 +138,8 @@ export async function load(source: Source, options: LoadOptions = {}): Promise<A
   const { runtime = "auto", threads = defaultThreads() } = options;
   const assets = new URL(options.assets ?? "runtimes/", globalThis.location?.href).href;
   const rejected: Rejection[] = [];
-  for (const candidate of runtime === "auto" ? RUNTIMES : [runtime]) {
+  for (const way of waysOf(runtime)) {
+    const candidate = way.runtime;
     const read = formats.get(formatOf(candidate));
     let reason = read ? null : "this model has no file for it";
     if (!reason && runtime === "auto") reason = await unsuitable(candidate);
@@ -133,7 +158,7 @@ export async function load(source: Source, options: LoadOptions = {}): Promise<A
     let session: Session | undefined;
     try {
       const onProgress = options.onRuntimeProgress;
-      session = await open(files, candidate, { assets, threads, onProgress });
+      session = await open(files, { assets, threads, way, onProgress });
       const loaded = performance.now() - start;
       const first = await firstRun(session, description);
       const timings = { load: loaded, firstRun: first, preprocess: 0, inference: 0, decode: 0 };

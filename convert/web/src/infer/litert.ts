@@ -91,6 +91,8 @@ export async function openLiteRt(
     throw error;
   });
   const { core, runtime, threads } = await loading;
+  const { precision = "fp32" } = options.way;
+  const count = Math.min(threads, options.threads, options.way.threads ?? threads);
   let lost: string | undefined;
   if (accelerator === "webgpu") {
     const device = core.getWebGpuDevice();
@@ -102,8 +104,8 @@ export async function openLiteRt(
   log = [];
   const model: CompiledModel = await runtime.loadAndCompile(bytes, {
     accelerator,
-    cpuOptions: { numThreads: Math.min(threads, options.threads) },
-    gpuOptions: { precision: "fp32" },
+    cpuOptions: { numThreads: count },
+    gpuOptions: { precision },
   });
   // `isFullyAccelerated` is true even where operations were refused; the log tells.
   const refused = log.find((line) => line.includes("not supported by GPU delegate"));
@@ -127,7 +129,8 @@ export async function openLiteRt(
   const inputShape = [...inputs[0]!.shape];
   return {
     runtime: accelerator === "webgpu" ? "litert-webgpu" : "litert-wasm",
-    threads: accelerator === "webgpu" ? 0 : Math.min(threads, options.threads),
+    threads: accelerator === "webgpu" ? 0 : count,
+    ...(accelerator === "webgpu" && { precision }),
     inputShape,
     async run(input) {
       if (lost) throw new InferError("runtime_failed", lost);

@@ -4,7 +4,7 @@ import type { Description } from "./description";
 import { InferError } from "./errors";
 import { fitted, type Preprocessing, type Size } from "./geometry";
 import { type Pixels, preprocess } from "./preprocess";
-import type { Outputs, RuntimeName, Session } from "./runtimes";
+import type { GpuPrecision, Outputs, RuntimeName, Session } from "./runtimes";
 
 /** A runtime that was passed over or failed, and why. */
 export interface Rejection {
@@ -74,6 +74,11 @@ export abstract class Model {
   /** WebAssembly threads; 0 on a graphics processor. */
   get threads(): number {
     return this.session.threads;
+  }
+
+  /** What a graphics processor computes in, where that was chosen. */
+  get precision(): GpuPrecision | undefined {
+    return this.session.precision;
   }
 
   /** Bytes that the runtime holds, with all the models it has loaded. */

@@ -8,6 +8,18 @@ export type RuntimeName =
   | "tfjs-webgl"
   | "tfjs-webgpu";
 
+/** What LiteRT.js computes in on a graphics processor. */
+export type GpuPrecision = "fp16" | "fp32";
+
+/** A runtime, and how it is used where that can be chosen. */
+export interface Way {
+  readonly runtime: RuntimeName;
+  /** WebAssembly threads at most; as many as pay where it is absent. */
+  readonly threads?: number;
+  /** Of "litert-webgpu" alone; "fp32" where it is absent. */
+  readonly precision?: GpuPrecision;
+}
+
 export type Format = "tflite" | "tfjs";
 
 /**
@@ -22,6 +34,20 @@ export const RUNTIMES: readonly RuntimeName[] = [
   "tfjs-webgl",
   "tfjs-wasm",
 ];
+
+/** What runs, in full. */
+export type Running = Pick<Session, "runtime" | "threads" | "precision">;
+
+/** How something runs, as it can be asked for again. */
+export function wayOf({ runtime, threads, precision }: Running): Way {
+  return { runtime, ...(threads > 0 && { threads }), ...(precision && { precision }) };
+}
+
+/** Whether something runs so. */
+export function isWay(running: Running, way: Way): boolean {
+  const own = wayOf(running);
+  return own.runtime === way.runtime && own.threads === way.threads && own.precision === way.precision;
+}
 
 /** Graphics drivers that compute on the processor. */
 const SOFTWARE = /swiftshader|llvmpipe|software|basic render/i;
@@ -39,6 +65,8 @@ export interface Session {
   readonly runtime: RuntimeName;
   /** Threads of the WebAssembly build; 0 where a graphics processor computes. */
   readonly threads: number;
+  /** Of "litert-webgpu" alone. */
+  readonly precision?: GpuPrecision;
   readonly inputShape: readonly number[];
   /** Computes every output for one input. */
   run(input: Float32Array): Promise<Outputs>;
@@ -50,8 +78,9 @@ export interface Session {
 export interface SessionOptions {
   /** Folder with the runtimes' WebAssembly files; ends with a slash. */
   assets: string;
-  /** Threads wanted; more than one needs a cross-origin isolated page. */
+  /** Threads of the runtime; more than one needs a cross-origin isolated page. */
   threads: number;
+  way: Way;
   /** Hears how far the runtime's own file has come. */
   onProgress?: OnProgress;
 }

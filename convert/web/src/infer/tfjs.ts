@@ -40,11 +40,11 @@ export function weightBytes(weights: WeightSpec[]): number {
   }, 0);
 }
 
-async function wasmBackend({ assets, threads }: SessionOptions): Promise<() => number> {
+async function wasmBackend({ assets, threads, way }: SessionOptions): Promise<() => number> {
   const wasm = await import("@tensorflow/tfjs-backend-wasm");
   wasm.setWasmPaths(new URL("tfjs/", assets).href);
   // The backend takes at most one thread for two cores; `getThreadsCount` knows how many.
-  wasm.setThreadsCount(threads);
+  wasm.setThreadsCount(Math.min(threads, way.threads ?? threads));
   return () => wasm.getThreadsCount();
 }
 

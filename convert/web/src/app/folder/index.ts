@@ -24,6 +24,8 @@ export interface Page {
   /** Does what a person has asked for; earlier messages go. */
   act(action: () => unknown): void;
   complain(error: unknown): void;
+  /** A run has begun or ended. */
+  changed(): void;
 }
 
 async function obstacle(file: File): Promise<string | null> {
@@ -94,6 +96,10 @@ export class Folder {
     await this.run();
   }
 
+  get isRunning(): boolean {
+    return this.batch.isRunning;
+  }
+
   /** Ends what runs, as where other models are chosen, and offers what fits those. */
   stop(): void {
     this.batch.stop();
@@ -112,6 +118,7 @@ export class Folder {
     again.hidden = isRunning || this.entries.length === 0;
     // One takes the other's place.
     if (hadFocus) (isRunning ? stop : again).focus();
+    this.page.changed();
   }
 
   private async run(): Promise<void> {

@@ -1,10 +1,14 @@
 /** Objects: boxes over the picture, and a list of their classes. */
 import { classColour, type Colour, type Detection, type FoundObject } from "../../infer";
+import { isOneObject } from "../agreement";
 import { make } from "../dom";
 import type { Overlay } from "../stage/overlay";
 import { text } from "../text";
 import { type ClassRow, showRows } from "./class_rows";
 import type { Control, View } from "./view";
+
+/** What the latest frame's score counts beside those before it. */
+const NEWS = 0.3;
 
 export class DetectionView implements View<"detection"> {
   readonly control: Control = { label: text.scoreAtLeast, value: 30 };
@@ -13,6 +17,18 @@ export class DetectionView implements View<"detection"> {
 
   /** @param changed Called where an answer is to be drawn anew. */
   constructor(private readonly changed: () => void) {}
+
+  /** An object that is still there does not flicker about the threshold; its box is the latest one. */
+  blend(previous: Detection, found: Detection): Detection {
+    const left = [...previous.objects];
+    const objects = found.objects.map((object) => {
+      const at = left.findIndex((other) => isOneObject(other, object));
+      if (at < 0) return object;
+      const [before] = left.splice(at, 1);
+      return { ...object, score: before!.score + NEWS * (object.score - before!.score) };
+    });
+    return { ...found, objects: objects.sort((a, b) => b.score - a.score) };
+  }
 
   show(body: HTMLElement, found: Detection): void {
     const rows = rowsOf(this.sure(found));
