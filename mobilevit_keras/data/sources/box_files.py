@@ -68,15 +68,13 @@ class BoxFiles(ListedObjects):
     def load(self, image: tf.Tensor) -> tf.Tensor:
         return tf.io.read_file(image)
 
-    def why_unreadable(self, name: str) -> str:
-        image = self._images.get(name)
-        if image is None:
-            return super().why_unreadable(name)
+    def why_unreadable(self, record: Mapping[str, Any]) -> str:
+        image = self._images[printable(record["name"])]
         if image.fault:
             return image.fault
         if not os.path.exists(image.path):
             return "there is no such file"
-        why = super().why_unreadable(name)
+        why = super().why_unreadable(record)
         if why or image.shape is None:
             return why
         try:
