@@ -128,3 +128,28 @@ def test_top_k_counts_the_k_most_probable(count, shares):
     tied = get_task("classification").meter(None)
     tied.update({"probabilities": np.full((1, 4), 0.25)}, np.array([1]))
     assert (tied.top(1), tied.top(2)) == (0.0, 1.0)
+
+
+def test_only_what_is_compared_is_kept(source, tmp_path):
+    """A heat map of a thousand classes is larger than the image that it is of."""
+    path = save(tmp_path, class_names=NAMES)
+    predictor = open_predictor(path)
+
+    def run(batches):
+        for results in predictor.run(batches):
+            count = len(results.milliseconds)
+            heat_map = np.zeros((count, 2, 2, 3), np.float32)
+            yield dataclasses.replace(results, outputs={**results.outputs, "heat_map": heat_map})
+
+    file = dataclasses.replace(predictor, run=run)
+    kept = evaluate(file, source, keep_outputs=True).outputs
+    assert list(kept) == ["probabilities"]
+    np.testing.assert_array_equal(
+        kept["probabilities"],
+        evaluate(predictor, source, keep_outputs=True).outputs["probabilities"],
+    )
+    with_maps = dataclasses.replace(file, task=file.task.with_heat_map())
+    assert list(evaluate(with_maps, source, keep_outputs=True).outputs) == [
+        "probabilities",
+        "heat_map",
+    ]
