@@ -18,7 +18,7 @@ from mobilevit_keras.data.geometry import (
     evaluation_geometry,
     evaluation_image,
 )
-from mobilevit_keras.data.skipped import SkippedImages, clear_errors, strings_of
+from mobilevit_keras.data.skipped import SkippedImages, clear_errors, none_readable, strings_of
 from mobilevit_keras.data.source import Source
 from mobilevit_keras.data.targets import (
     as_y,
@@ -260,5 +260,5 @@ def take_images(
     with clear_errors(source, skipped):
         taken = [image for image, _ in images.with_options(untuned()).as_numpy_iterator()]
     if not taken:
-        raise ValueError(f"{source}: no image of the split {split!r} can be read.")
+        raise none_readable(source, split, skipped)
     return np.stack(taken), skipped

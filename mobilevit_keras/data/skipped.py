@@ -68,6 +68,12 @@ class SkippedImages:
         return f"{self.count} unreadable image(s) skipped: {', '.join(self._named.values())}{more}"
 
 
+def none_readable(source: Source, split: str, skipped: SkippedImages) -> ValueError:
+    """The error of a split without an image that can be used; it says what the first ones lack."""
+    first = f"; {skipped}" if skipped.count else ""
+    return ValueError(f"{source}: no image of the split {split!r} can be read{first}.")
+
+
 def strings_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """What of a record, or of several, `Source.why_unreadable` takes."""
     return {key: record[key] for key in ("name", "image", "mask") if key in record}

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from mobilevit_keras.data import EvaluationDataset, SkippedImages, Source
+from mobilevit_keras.data.skipped import none_readable
 from mobilevit_keras.evaluation.predictors import Predictor
 from mobilevit_keras.tasks import Meter
 
@@ -105,7 +106,7 @@ def evaluate(
         for name, values in compared.items():
             kept[name].append(values)
     if not milliseconds:
-        raise ValueError(f"{source}: no image of the split {split!r} can be read.")
+        raise none_readable(source, split, dataset.skipped)
     milliseconds = np.concatenate(milliseconds)
     return Evaluation(
         meter.result(),

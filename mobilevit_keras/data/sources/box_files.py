@@ -62,8 +62,12 @@ class BoxFiles(ListedObjects):
             for split, of in images.items()
         }
         objects = {split: [image.objects for image in of] for split, of in images.items()}
-        super().__init__(class_names, columns, objects, fields)
         self._images = {printable(image.path): image for of in images.values() for image in of}
+        super().__init__(class_names, columns, objects, fields)
+
+    def why_no_boxes(self) -> str:
+        faults = [f"{path}: {image.fault}" for path, image in self._images.items() if image.fault]
+        return ". ".join(part for part in (*faults[:1], self.left_out) if part)
 
     def load(self, image: tf.Tensor) -> tf.Tensor:
         return tf.io.read_file(image)

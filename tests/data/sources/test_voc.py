@@ -247,3 +247,7 @@ def test_bad_folders(voc, tmp_path):
         path.write_text(xml())
     with pytest.raises(ValueError, match="voc:.*boxes are needed. Received: no box"):
         open_source(f"voc:{voc}")
+    for path in (voc / "Annotations").iterdir():
+        path.write_text(xml()[:-9])
+    with pytest.raises(ValueError, match=r"no box \(.*0.jpg: its annotation .* cannot be read"):
+        open_source(f"voc:{voc}")
