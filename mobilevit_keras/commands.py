@@ -161,8 +161,17 @@ def run(main: Callable[[Sequence[str]], int], arguments: Sequence[str] | None = 
     except (ValueError, OSError) as error:
         if os.environ.get("MOBILEVIT_KERAS_TRACEBACK") == "1" or not _is_a_persons(error):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_told(error)}", file=sys.stderr)
         return 2
+
+
+def _told(error: ValueError | OSError) -> str:
+    """An error's text; of a file where a folder is needed the system's own says only that it is."""
+    if isinstance(error, FileExistsError | NotADirectoryError) and error.filename is not None:
+        return f"A folder is needed where a file is. Received: {os.fsdecode(error.filename)}."
+    if isinstance(error, IsADirectoryError) and error.filename is not None:
+        return f"A file is needed where a folder is. Received: {os.fsdecode(error.filename)}."
+    return str(error)
 
 
 def _is_a_persons(error: ValueError | OSError) -> bool:

@@ -14,6 +14,15 @@ def test_a_persons_mistake_is_one_line(capsys, tmp_path):
     for main, part in (
         (lambda arguments: check_replaceable(tmp_path), "which also holds letter."),
         (lambda arguments: open(tmp_path / "none"), "No such file"),
+        (
+            lambda arguments: (tmp_path / "letter").mkdir(),
+            "A folder is needed where a file is. Rec",
+        ),
+        (lambda arguments: (tmp_path / "letter" / "x").mkdir(), "needed where a file is. Received"),
+        (
+            lambda arguments: open(tmp_path),
+            f"file is needed where a folder is. Received: {tmp_path}",
+        ),
     ):
         assert commands.run(main, []) == 2
         captured = capsys.readouterr()

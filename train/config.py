@@ -158,7 +158,8 @@ class Config:
     )
     ema_decay: float = option(
         Recipe.ema_decay,
-        "Of the averaged weights, which are evaluated and saved; 0 for none",
+        "Of the averaged weights, which are evaluated and saved; it grows up to this for the first "
+        "9 / (1 - decay) updates. 0 for none",
         "optimisation",
     )
     clip_norm: float | None = option(

@@ -90,6 +90,13 @@ def whole(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_folder(folder: Path) -> None:
+    """Raises ValueError where a file stands in a folder's place, or on the way to it."""
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            raise ValueError(f"A folder is needed where a file is: {place}.")
+
+
 def picture_names(
     images: list[Path], folder: Path, endings: tuple[str, ...]
 ) -> list[tuple[Path, ...]]:
@@ -145,7 +152,10 @@ class Model:
     def __init__(self, path: Path, num_threads: int) -> None:
         self.name = path.name
         self.description = description = describe(path)
-        self.interpreter = Interpreter(str(path), num_threads=num_threads)
+        try:
+            self.interpreter = Interpreter(str(path), num_threads=num_threads)
+        except ValueError as error:
+            raise ValueError(f"{path} is no whole .tflite file: {error}") from error
         self.interpreter.allocate_tensors()
         self.entry = self.interpreter.get_input_details()[0]
         self.exit = self.interpreter.get_output_details()[0]
@@ -580,7 +590,11 @@ def main(arguments: list[str]) -> int:
     images = [path for path in options.files if path.suffix != ".tflite"]
     if not paths or bool(images) == bool(options.folder):
         parser.error("a .tflite file is needed, and either image files or --folder")
+    if not 0.0 <= options.score < 1.0:
+        parser.error(f"--score must be at least 0 and below 1, not {options.score}")
     try:
+        if options.output:
+            check_folder(options.output)
         models = [open_model(path, options.threads) for path in paths]
         for model in models:
             if isinstance(model, Detector):

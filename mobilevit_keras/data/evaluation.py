@@ -18,7 +18,7 @@ from mobilevit_keras.data.geometry import (
     evaluation_geometry,
     evaluation_image,
 )
-from mobilevit_keras.data.skipped import SkippedImages, clear_errors
+from mobilevit_keras.data.skipped import SkippedImages, clear_errors, none_readable, strings_of
 from mobilevit_keras.data.source import Source
 from mobilevit_keras.data.targets import (
     as_y,
@@ -190,9 +190,10 @@ def prepared_images(
     """
     how = (wanted.short_side, wanted.crop_size)
     crop = crop_sides(wanted.crop_size)
+    keys = strings_of(records.element_spec)
 
-    def note(name):
-        skipped.add(name.decode(errors="replace"), source)
+    def note(*values):
+        skipped.add(dict(zip(keys, values, strict=True)), source)
         return False
 
     def decode(record):
@@ -217,17 +218,18 @@ def prepared_images(
         return (
             decoded.concatenate(tf.data.Dataset.from_tensors(nothing))
             .take(1)
-            .map(lambda found, pixels, targets: (found, pixels, targets, record["name"]))
+            .map(lambda found, *image: (found, *image, strings_of(record)))
         )
 
-    def readable(found, pixels, targets, name):
-        return tf.cond(found, lambda: True, lambda: tf.numpy_function(note, [name], tf.bool))
+    def readable(found, pixels, targets, strings):
+        values = list(strings.values())
+        return tf.cond(found, lambda: True, lambda: tf.numpy_function(note, values, tf.bool))
 
     images = records.interleave(
         attempt, cycle_length=16, num_parallel_calls=min(16, num_cores()), deterministic=True
     )
     return images.filter(readable).map(
-        lambda found, pixels, targets, name: (tf.ensure_shape(pixels, (*crop, 3)), targets)
+        lambda found, pixels, targets, strings: (tf.ensure_shape(pixels, (*crop, 3)), targets)
     )
 
 
@@ -258,5 +260,5 @@ def take_images(
     with clear_errors(source, skipped):
         taken = [image for image, _ in images.with_options(untuned()).as_numpy_iterator()]
     if not taken:
-        raise ValueError(f"{source}: no image of the split {split!r} can be read.")
+        raise none_readable(source, split, skipped)
     return np.stack(taken), skipped

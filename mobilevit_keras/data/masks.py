@@ -5,7 +5,7 @@ import io
 import numpy as np
 import tensorflow as tf
 
-from mobilevit_keras.data.decoding import MAX_PIXELS, as_bytes
+from mobilevit_keras.data.decoding import MAX_PIXELS, as_bytes, upright_shape
 from mobilevit_keras.data.geometry import OUTSIDE
 
 # The kinds of grey in which Pillow gives numbers and not shades of 0..255, and what it multiplies
@@ -89,3 +89,31 @@ def read_mask(contents: bytes | np.ndarray) -> np.ndarray:
     if numbers.max(initial=0) > OUTSIDE:
         raise ValueError(f"its mask holds {numbers.max()}, and at most 255 is a number of a mask")
     return numbers.astype(np.uint8)
+
+
+def why_unfit(contents: bytes, image: bytes, num_classes: int) -> str:
+    """Says in a few words what is wrong with a mask; empty where nothing is.
+
+    Args:
+        contents: The bytes of the mask's file.
+        image: Those of the image that it is of.
+        num_classes: Number of classes.
+    """
+    try:
+        numbers = read_mask(contents)
+    except ValueError as error:
+        return str(error)
+    try:
+        height, width = upright_shape(image)
+    except ValueError:
+        # Then it is the image.
+        return ""
+    if numbers.shape != (height, width):
+        return (
+            f"its mask has {numbers.shape[1]} x {numbers.shape[0]} pixels, and the image has "
+            f"{width} x {height}"
+        )
+    unknown = sorted(set(np.unique(numbers).tolist()) - {*range(num_classes), OUTSIDE})
+    if unknown:
+        return f"its mask holds {unknown[0]}, and classes are from 0 to {num_classes - 1}"
+    return ""

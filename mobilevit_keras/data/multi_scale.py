@@ -1,7 +1,7 @@
 """The training batches, whose image size changes from step to step, as one dataset for `fit`."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from mobilevit_keras.data.crops import CentreCrop, make_crop
 from mobilevit_keras.data.decoding import decode_window
 from mobilevit_keras.data.geometry import Geometry, check_interpolation
 from mobilevit_keras.data.scales import Schedule, Steps
-from mobilevit_keras.data.skipped import SkippedImages, clear_errors, described
+from mobilevit_keras.data.skipped import SkippedImages, clear_errors, described, strings_of
 from mobilevit_keras.data.source import Source
 from mobilevit_keras.data.targets import as_y, decode_targets, move_targets, whole_fields
 from mobilevit_keras.data.threads import num_cores, untuned
@@ -391,14 +391,21 @@ class MultiScaleDataset(EpochAdapter):
     def _finish(self, step, index, pixels, moved, records, augmenter):
         """Fills the places of a step's unreadable images, and mixes images and labels."""
         mixes = isinstance(augmenter, AdvancedAugmentation)
-        names = records["name"]
         targets = {field: records[field] for field in whole_fields(self.source.fields)}
-        expected = tf.shape(names)[0]
+        expected = tf.shape(records["name"])[0]
         found = tf.shape(index)[0]
 
+        strings = strings_of(records)
+
+        def skip(found, *columns):
+            rows = zip(*columns, strict=True)
+            return self._skip([dict(zip(strings, row, strict=True)) for row in rows], found)
+
         def fill():
+            is_lost = tf.reduce_all(tf.range(expected, dtype=index.dtype)[:, None] != index, 1)
+            lost = [tf.boolean_mask(values, is_lost) for values in strings.values()]
             with tf.control_dependencies(
-                [tf.numpy_function(self._skip, [names, index], tf.int64, name="skip")]
+                [tf.numpy_function(skip, [found, *lost], tf.int64, name="skip")]
             ):
                 rows = tf.range(expected) % found
             return (
@@ -421,16 +428,14 @@ class MultiScaleDataset(EpochAdapter):
         y = as_y(targets)
         return (pixels, y) if self.prepare is None else self.prepare(pixels, y)
 
-    def _skip(self, names: np.ndarray, found: np.ndarray) -> np.int64:
+    def _skip(self, lost: Sequence[Mapping[str, Any]], found: int) -> np.int64:
         """Notes a step's unreadable images; called by the graph."""
-        lost = np.setdiff1d(np.arange(len(names)), found)
-        for index in lost:
-            self.skipped.add(names[index].decode(errors="replace"), self.source)
-        if len(found) == 0:
-            first = described(names[0].decode(errors="replace"), self.source)
+        for record in lost:
+            self.skipped.add(record, self.source)
+        if found == 0:
             self.skipped.stop(
                 "A step needs an image that can be read. Received: "
-                f"{len(lost)} unreadable, the first is {first}."
+                f"{len(lost)} unreadable, the first is {described(lost[0], self.source)}."
             )
         return np.int64(len(lost))
 

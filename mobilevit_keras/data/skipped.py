@@ -2,7 +2,8 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import tensorflow as tf
 
@@ -23,7 +24,7 @@ class SkippedImages:
     limit: int = 10
     failure: ValueError | None = None
     _seen: set[str] = dataclasses.field(default_factory=set, repr=False)
-    _named: dict[str, Source] = dataclasses.field(default_factory=dict, repr=False)
+    _named: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
     def count(self) -> int:
@@ -35,22 +36,23 @@ class SkippedImages:
         """The first names, in the order in which they were met."""
         return tuple(self._named)
 
-    def add(self, name: str, source: Source) -> None:
+    def add(self, record: Mapping[str, Any], source: Source) -> None:
         """Counts an image once, however often it is met.
 
         Args:
-            name: The record's name.
+            record: What `Source.why_unreadable` takes.
             source: Where it is from; it knows more about it.
 
         Raises:
             ValueError: If `strict`.
         """
         if self.strict:
-            self.stop(f"Every image must be readable. Received: {described(name, source)}.")
+            self.stop(f"Every image must be readable. Received: {described(record, source)}.")
+        name = name_of(record)
         if name not in self._seen:
             self._seen.add(name)
             if len(self._named) < self.limit:
-                self._named[name] = source
+                self._named[name] = described(record, source)
 
     def stop(self, message: str) -> None:
         """Raises a ValueError; the first one is remembered for `clear_errors`."""
@@ -63,13 +65,28 @@ class SkippedImages:
         if not self._seen:
             return "no unreadable images"
         more = ", …" if self.count > len(self._named) else ""
-        names = ", ".join(described(name, source) for name, source in self._named.items())
-        return f"{self.count} unreadable image(s) skipped: {names}{more}"
+        return f"{self.count} unreadable image(s) skipped: {', '.join(self._named.values())}{more}"
 
 
-def described(name: str, source: Source) -> str:
+def none_readable(source: Source, split: str, skipped: SkippedImages) -> ValueError:
+    """The error of a split without an image that can be used; it says what the first ones lack."""
+    first = f"; {skipped}" if skipped.count else ""
+    return ValueError(f"{source}: no image of the split {split!r} can be read{first}.")
+
+
+def strings_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a record, or of several, `Source.why_unreadable` takes."""
+    return {key: record[key] for key in ("name", "image", "mask") if key in record}
+
+
+def name_of(record: Mapping[str, Any]) -> str:
+    """A record's name as text."""
+    return record["name"].decode(errors="replace")
+
+
+def described(record: Mapping[str, Any], source: Source) -> str:
     """A record's name, and in brackets what its source says of it."""
-    why = source.why_unreadable(name)
+    name, why = name_of(record), source.why_unreadable(record)
     return f"{name} ({why})" if why else name
 
 

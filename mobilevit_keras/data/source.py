@@ -4,13 +4,14 @@ import abc
 import os
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from mobilevit_keras.data.decoding import decode_image, why_unreadable
 from mobilevit_keras.data.geometry import OUTSIDE
+from mobilevit_keras.data.masks import why_unfit
 from mobilevit_keras.data.threads import num_cores, untuned
 
 SPLITS = ("train", "validation")
@@ -124,19 +125,37 @@ class Source(abc.ABC):
         """
         return record["boxes"]
 
-    def why_unreadable(self, name: str) -> str:
+    def why_unreadable(self, record: Mapping[str, Any]) -> str:
         """Says in a few words why an image or its target cannot be used.
 
         Args:
-            name: The record's.
+            record: Its `name`, `image` and, where there is one, `mask`, as `records` has them.
 
         Returns:
             What is to be said beside the name; empty where there is nothing special.
         """
         try:
-            return why_unreadable(Path(name).read_bytes())
-        except (OSError, ValueError):
+            image = self.load(tf.constant(record["image"])).numpy()
+        except tf.errors.OpError:
             return ""
+        why = why_unreadable(image)
+        if why or "mask" not in record:
+            return why
+        return self.why_unfit(record["mask"], image)
+
+    def why_unfit(self, mask: Any, image: bytes) -> str:
+        """Says in a few words what is wrong with a record's `mask`; empty where nothing is.
+
+        Args:
+            mask: As `records` has it.
+            image: The bytes of its image's file.
+        """
+        try:
+            contents = self.load_mask(tf.constant(mask)).numpy()
+        except tf.errors.OpError:
+            # Of what cannot be made another file; what was stored says why.
+            contents = mask
+        return why_unfit(contents, image, len(self.class_names))
 
     def diagnose(self, error: tf.errors.OpError) -> str | None:
         """Says in a person's words what an error of an iterator means.

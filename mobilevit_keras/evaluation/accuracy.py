@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from mobilevit_keras.data import EvaluationDataset, SkippedImages, Source
+from mobilevit_keras.data.skipped import none_readable
 from mobilevit_keras.evaluation.predictors import Predictor
 from mobilevit_keras.tasks import Meter
 
@@ -20,7 +21,7 @@ class Evaluation:
         images: Number of images.
         milliseconds_per_image: Median time of an image in the model alone, without warm-up.
         meter: What measured them, for the task to draw.
-        outputs: All answers by the names of the outputs, where they were kept.
+        outputs: All answers that are compared, by the names of the outputs, where they were kept.
     """
 
     result: Mapping[str, float]
@@ -67,7 +68,7 @@ def evaluate(
         split: "validation" or "train".
         batch_size: Images at once; by default 64, of masks and boxes 16.
         skipped: Counts and names the images that could not be read.
-        keep_outputs: Whether to keep all answers, to compare them with another model's.
+        keep_outputs: Whether to keep what `Task.compare` looks at of all answers.
 
     Raises:
         ValueError: If model and source have different classes or order them differently, or no
@@ -101,10 +102,11 @@ def evaluate(
     for results in predictor.run(batches()):
         meter.update(results.outputs, waiting.popleft())
         milliseconds.append(results.milliseconds)
-        for name, values in results.outputs.items() if keep_outputs else ():
+        compared = predictor.task.compared(results.outputs) if keep_outputs else {}
+        for name, values in compared.items():
             kept[name].append(values)
     if not milliseconds:
-        raise ValueError(f"{source}: no image of the split {split!r} can be read.")
+        raise none_readable(source, split, dataset.skipped)
     milliseconds = np.concatenate(milliseconds)
     return Evaluation(
         meter.result(),

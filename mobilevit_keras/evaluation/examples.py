@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from mobilevit_keras.data import SkippedImages, Source, clear_errors
 from mobilevit_keras.data.evaluation import prepared_images
+from mobilevit_keras.data.skipped import none_readable
 from mobilevit_keras.data.targets import as_y
 from mobilevit_keras.evaluation.accuracy import check_class_names
 from mobilevit_keras.evaluation.predictors import Predictor
@@ -46,7 +47,7 @@ def draw_examples(
             images.append(image)
             targets.append(target if task.whole_targets else as_y(target))
     if not images:
-        raise ValueError(f"{source}: no image of the split {split!r} can be read.")
+        raise none_readable(source, split, skipped)
     results = list(predictor.run(image[None] for image in images))
     outputs = {
         name: np.concatenate([result.outputs[name] for result in results])

@@ -111,10 +111,21 @@ class ConvNormAct(keras.layers.Layer):
         if self.pads_itself:
             sides = (self.padding, self.padding)
             x = ops.pad(x, ((0, 0), sides, sides, (0, 0)))
-        x = self.conv(x)
+        x = self._convolved(x)
         if self.norm is not None:
             x = self.norm(x, training=training)
         return self.act(x)
+
+    def _convolved(self, x):
+        sides = ops.shape(x)[:3]
+        if self.dilation_rate == 1 or None not in x.shape[1:3]:
+            return self.conv(x)
+        # TensorFlow dilates by BatchToSpaceND, of which its graph optimizer takes both unknown
+        # sides for one: where one is known, that took the other's place in all that meets the
+        # answer, and so in what meets its gradient. A reshape says what the sides are; of the
+        # input it does so to the gradient.
+        x = self.conv(ops.reshape(x, (*sides, x.shape[-1])))
+        return ops.reshape(x, (*sides, x.shape[-1]))
 
     def compute_output_shape(self, input_shape) -> tuple:
         sides = (None if side is None else -(-side // self.strides) for side in input_shape[1:3])

@@ -41,13 +41,18 @@ def load_model(path: str | Path) -> VisionTask:
 
 
 def _check_archive(path: Path) -> None:
-    """Raises ValueError where a small file would unpack to gigabytes."""
+    """Raises ValueError where a file is no archive, or a small one would unpack to gigabytes."""
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
-    except (zipfile.BadZipFile, NotImplementedError):
+    except NotImplementedError:
         # Keras says what is wrong with it.
         return
+    except zipfile.BadZipFile as error:
+        # Keras says that it is not there.
+        raise ValueError(
+            f"A model file must be a whole .keras file. Received: {path}: {error}"
+        ) from error
     if unpacked > max(_MOST_UNPACKED, _MOST_TIMES * path.stat().st_size):
         raise ValueError(
             f"A model file must unpack to at most {_MOST_TIMES} times its size. "

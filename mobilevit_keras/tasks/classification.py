@@ -124,6 +124,9 @@ class Classification(Task):
         heat_map = HeatMapComparison(expected[HEAT_MAP_NAME], actual[HEAT_MAP_NAME])
         return ExplainedComparison(probabilities, heat_map)
 
+    def compared(self, outputs: Outputs) -> Outputs:
+        return outputs if self.heat_map else {OUTPUT_NAME: outputs[OUTPUT_NAME]}
+
     def meter(self, class_names: Sequence[str] | None) -> AccuracyMeter:
         return AccuracyMeter()
 

@@ -26,12 +26,20 @@ _MOST_COUNTED = 99_999
 
 
 def check_plot(picture: str | Path) -> None:
-    """Raises a ValueError where the extension of a plot's file names no format."""
+    """Raises an error where a plot could not be written once what it shows is measured.
+
+    Raises:
+        ValueError: If the extension of its file names no format.
+        NotADirectoryError: If it is to lie in a file.
+    """
     from matplotlib.backend_bases import FigureCanvasBase
 
     # Of a name without one matplotlib would make another name.
     if Path(picture).suffix[1:].lower() not in FigureCanvasBase.get_supported_filetypes():
         raise ValueError(f"A picture needs a known extension such as .png. Received: {picture}.")
+    above = next(place for place in Path(picture).absolute().parents if place.exists())
+    if not above.is_dir():
+        raise NotADirectoryError(f"A picture needs a folder. Received: {picture}, in a file.")
 
 
 def plot_confusion(

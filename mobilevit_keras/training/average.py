@@ -42,6 +42,7 @@ class ExponentialMovingAverage(keras.callbacks.Callback):
         self.decay = decay
         self.averages: list[keras.Variable] = []
         self.num_batches = 0
+        self._batches_of_update = 1
         # What the model's weights are while the averages stand in their place.
         self._trained: list[np.ndarray] | None = None
         self._averaged_model: keras.Model | None = None
@@ -89,6 +90,11 @@ class ExponentialMovingAverage(keras.callbacks.Callback):
     def decay_of(self, update: int) -> float:
         """The weight of the old average in an update, which are counted from 1."""
         return min(self.decay, (1 + update) / (10 + update))
+
+    @property
+    def last_decay(self) -> float:
+        """The weight of the old average in the last update so far, or in the first to come."""
+        return self.decay_of(max(1, self.num_batches // self._batches_of_update))
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -81,7 +81,7 @@ class Checkpoints(keras.callbacks.Callback):
     `Preempted` after a checkpoint at the next step or batch of validation (or the next of those at
     which the workers ask each other); a second SIGINT ends at once. A loss that is no
     finite number ends it by `FloatingPointError` within 16 steps, before a checkpoint, a validation
-    or anything of the epoch's end; so does a weight before it would be written.
+    or anything of the epoch's end; so does a weight before a checkpoint or an epoch's end.
 
     Should be the last of `fit`'s callbacks: what those after it do at an epoch's end is not done
     where the training is stopped there.
@@ -197,7 +197,9 @@ class Checkpoints(keras.callbacks.Callback):
             position["averaged_batches"] = self.average.num_batches
             with self.average.applied(averages=False):
                 arrays = self._arrays()
-        self._look_at_weights(arrays)
+        self._look_at_weights(
+            [value for name, value in arrays.items() if name.startswith("model/")]
+        )
         if not self.writes:
             return path
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
@@ -293,8 +295,11 @@ class Checkpoints(keras.callbacks.Callback):
         if logs and "loss" in logs:
             self._losses.append((self.total_step, logs["loss"]))
         # At an epoch's end before anything is validated or written.
-        if self.total_step % STEPS_AT_ONCE == 0 or self.step == self._steps_of_epoch:
+        is_last = self.step == self._steps_of_epoch
+        if is_last or self.total_step % STEPS_AT_ONCE == 0:
             self._look_at_losses()
+        if is_last:
+            self._look_at_weights([variable.numpy() for variable in self.model.variables])
         if self.total_step % self.ask_every == 0 and self._is_to_stop():
             self._stop()
         if self.total_step % self.every_steps == 0:
@@ -306,10 +311,10 @@ class Checkpoints(keras.callbacks.Callback):
             if not math.isfinite(loss := float(loss)):
                 self._stop_at_fault(f"the loss is {loss}", step)
 
-    def _look_at_weights(self, arrays: dict[str, np.ndarray]) -> None:
+    def _look_at_weights(self, values: Sequence[np.ndarray]) -> None:
         """A step's loss is that of the weights before it, and says nothing of what it made."""
-        for index, variable in enumerate(self.model.variables):
-            if variable.trainable and not np.isfinite(arrays[f"model/{index:04d}"]).all():
+        for variable, value in zip(self.model.variables, values, strict=True):
+            if variable.trainable and not np.isfinite(value).all():
                 self._stop_at_fault(
                     f"the weight {variable.path} is no finite number", self.total_step
                 )

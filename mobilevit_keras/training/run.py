@@ -307,8 +307,8 @@ class Run:
             print(
                 f"warning: validation's {self.task.monitor} is {trained:.3f} with the trained "
                 f"weights and {averaged:.3f} with their average, which is what is saved: the "
-                "average reaches too far back. Train longer, or with a smaller --ema-decay "
-                f"(it is {self.recipe.ema_decay})."
+                "average reaches too far back. Train longer, or with an --ema-decay under "
+                f"{self.average.last_decay:.4g}, what {self.recipe.ema_decay} has come to so far."
             )
 
     def _figures(self) -> dict[str, float]:

@@ -326,12 +326,12 @@ def test_skipped_images_count_each_once_and_keep_ten_names():
     assert str(skipped) == "no unreadable images"
     for _ in range(2):
         for number in range(12):
-            skipped.add(f"{number}.jpg", source)
+            skipped.add({"name": b"%d.jpg" % number, "image": b""}, source)
     assert skipped.count == 12
     assert skipped.names == tuple(f"{number}.jpg" for number in range(10))
     assert str(skipped).endswith("9.jpg, …")
     with pytest.raises(ValueError, match="must be readable. Received: a.jpg"):
-        SkippedImages(strict=True).add("a.jpg", source)
+        SkippedImages(strict=True).add({"name": b"a.jpg", "image": b""}, source)
 
 
 def test_global_seed_does_not_change_a_folders_order(image_folder):

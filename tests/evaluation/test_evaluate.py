@@ -13,8 +13,10 @@ from mobilevit_keras.export import export_tflite
 from mobilevit_keras.export.check_images import generated_images
 from mobilevit_keras.models import Preprocessing
 from mobilevit_keras.tasks import get_task
+from tests.masks import NAMES as SCENE_NAMES
+from tests.masks import png, write_scenes
 from tests.photos import write_coloured_photos
-from tests.tiny import build_tiny, load_tiny
+from tests.tiny import build_tiny, build_tiny_segmenter, load_tiny
 
 NAMES = ("blue", "green", "red")
 
@@ -128,3 +130,38 @@ def test_top_k_counts_the_k_most_probable(count, shares):
     tied = get_task("classification").meter(None)
     tied.update({"probabilities": np.full((1, 4), 0.25)}, np.array([1]))
     assert (tied.top(1), tied.top(2)) == (0.0, 1.0)
+
+
+def test_where_no_image_can_be_used_the_first_ones_say_why(tmp_path):
+    write_scenes(tmp_path, 8)
+    for path in (tmp_path / "masks").iterdir():
+        path.write_bytes(png(np.full((9, 9), 1, np.uint8)))
+    build_tiny_segmenter(class_names=SCENE_NAMES).save(tmp_path / "model.keras")
+    predictor = open_predictor(tmp_path / "model.keras", 32)
+    with pytest.raises(ValueError, match=r"can be read; .*jpg \(its mask has 9 x 9 pixels, and"):
+        evaluate(predictor, open_source(f"masks:{tmp_path}"))
+
+
+def test_only_what_is_compared_is_kept(source, tmp_path):
+    """A heat map of a thousand classes is larger than the image that it is of."""
+    path = save(tmp_path, class_names=NAMES)
+    predictor = open_predictor(path)
+
+    def run(batches):
+        for results in predictor.run(batches):
+            count = len(results.milliseconds)
+            heat_map = np.zeros((count, 2, 2, 3), np.float32)
+            yield dataclasses.replace(results, outputs={**results.outputs, "heat_map": heat_map})
+
+    file = dataclasses.replace(predictor, run=run)
+    kept = evaluate(file, source, keep_outputs=True).outputs
+    assert list(kept) == ["probabilities"]
+    np.testing.assert_array_equal(
+        kept["probabilities"],
+        evaluate(predictor, source, keep_outputs=True).outputs["probabilities"],
+    )
+    with_maps = dataclasses.replace(file, task=file.task.with_heat_map())
+    assert list(evaluate(with_maps, source, keep_outputs=True).outputs) == [
+        "probabilities",
+        "heat_map",
+    ]

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from mobilevit_keras.layers import ConvNormAct
 from mobilevit_keras.layers.batch_norm import BatchNorm
@@ -107,3 +108,37 @@ class TestBatchNorm:
         assert keras.backend.standardize_dtype(y.dtype) == dtype.removeprefix("mixed_")
         assert norm.moving_mean.dtype == "float32"
         np.testing.assert_allclose(norm.moving_mean, 0.1 * x.mean((0, 1, 2)), atol=1e-3)
+
+
+@pytest.mark.parametrize("filters", [5, None], ids=["full", "depthwise"])
+@pytest.mark.parametrize("known", [(None, 4), (4, None), (None, None)])
+def test_a_graph_mistakes_no_side_for_the_other(rng, filters, known):
+    """TensorFlow infers one size for both sides of a dilated convolution where one is unknown."""
+    layer = ConvNormAct(filters, 3, dilation_rate=2)
+    layer.build((None, None, None, 3))
+    traces = []
+
+    def joined(x):
+        # A join says that both have the same sides; what is known of one is then known of the
+        # other. So does the sum of both gradients.
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = tf.concat([x, layer(x)], axis=-1)
+        return y, tape.gradient(y, x, output_gradients=y)
+
+    @tf.function(input_signature=[tf.TensorSpec((2, *known, 3))])
+    def run(x):
+        traces.append(x.shape)
+        x = tf.nn.relu(x)
+        return tf.shape(x)[1:3], *joined(x)
+
+    for side in (6, 9):
+        sides = [side if other is None else other for other in known]
+        if known == (None, None):
+            sides[1] = 4
+        x = tf.constant(rng.random((2, *sides, 3), "float32"))
+        said, *answers = run(x)
+        assert said.numpy().tolist() == sides
+        for answer, expected in zip(answers, joined(x), strict=True):
+            np.testing.assert_allclose(answer, expected, atol=1e-5)
+    assert len(traces) == 1

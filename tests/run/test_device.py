@@ -102,15 +102,25 @@ def test_table_of_a_folder_without_tensorflow(folder):
     assert float(milliseconds) >= 0
 
 
-def test_mistakes_end_with_status_2(folder, capsys):
+def test_mistakes_end_with_status_2(folder, tmp_path, capsys):
     model = str(folder / "model.tflite")
+    (tmp_path / "cut.tflite").write_bytes((folder / "model.tflite").read_bytes()[:2000])
+    (tmp_path / "file").touch()
+    photo = str(folder / "photos" / "a" / "0.png")
     for arguments, part in (
+        ([str(tmp_path / "cut.tflite"), photo], "cut.tflite is no whole .tflite file"),
+        ([model, photo, "--output", str(tmp_path / "file")], f"a file is: {tmp_path}/file."),
+        ([model, photo, "--output", str(tmp_path / "file" / "x")], f"a file is: {tmp_path}/file."),
         ([str(folder / "none.tflite"), "x.png"], "none.tflite"),
         ([model, str(folder / "none.png")], "none.png"),
         ([model, "--folder", str(folder / "nowhere")], "nowhere"),
     ):
         assert predict.main(arguments) == 2
-        assert part in capsys.readouterr().err
+        captured = capsys.readouterr()
+        assert part in captured.err and not captured.out
+    with pytest.raises(SystemExit, match="2"):
+        predict.main([model, photo, "--score", "nan"])
+    assert "at least 0 and below 1, not nan" in capsys.readouterr().err
 
 
 CASES = json.loads(

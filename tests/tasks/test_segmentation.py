@@ -6,6 +6,7 @@ import tensorflow as tf
 from PIL import Image
 
 from mobilevit_keras.tasks import Segmentation, get_task, task_of
+from mobilevit_keras.tasks.pictures import check_plot
 from tests.tiny import build_tiny_segmenter
 
 NAMES = ("sky", "road", "car", "tree")
@@ -197,3 +198,10 @@ def test_compiled_with_its_loss_and_metrics(rng):
         images, rng.integers(0, K, (2, 32, 48)).astype("uint8"), return_dict=True
     )
     assert set(logs) == {"loss", "mean_iou", "pixel_accuracy"}
+
+
+def test_a_plot_that_could_not_be_written_is_refused_before_the_measurement(tmp_path):
+    (tmp_path / "file").touch()
+    check_plot(tmp_path / "new" / "plot.png")
+    with pytest.raises(NotADirectoryError, match="needs a folder. Received: .*plot.png, in a file"):
+        check_plot(tmp_path / "file" / "new" / "plot.png")

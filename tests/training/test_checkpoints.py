@@ -15,6 +15,8 @@ from mobilevit_keras.training.checkpoints import (
     list_checkpoints,
     newest_checkpoint,
 )
+from mobilevit_keras.training.epoch_log import EpochLog
+from mobilevit_keras.training.model_file import ModelWriter, SaveBest, SaveModel
 from mobilevit_keras.training.optimizer import AdamW, warmup_cosine
 from tests.training.fitting import RandomPipeline, Watch, fit, small_model
 
@@ -124,23 +126,37 @@ class TestCheckpoints:
 
     @pytest.mark.parametrize(
         "poisoned_after, fault",
-        [(2, "the loss is nan"), (3, r"the weight \S+/kernel is no finite number")],
+        [(4, "the loss is nan"), (5, r"the weight \S+/kernel is no finite number")],
     )
     def test_an_epochs_last_step_that_gives_no_number(self, tmp_path, poisoned_after, fault):
-        """Nothing is validated of a loss, nothing is written of a weight."""
+        """Nothing is validated, nothing is written: what the epoch before left stays."""
 
         def poison():
+            # As if the step had done it: before anything looks at its weights.
             watch.model.layers[-1].kernel.assign(np.full((4, 3), np.nan))
 
+        def fit_epochs(epochs):
+            pipeline, model = RandomPipeline(LENGTHS), small_model(new_optimizer())
+            checkpoints = Checkpoints(tmp_path, pipeline, every_steps=100, resume="auto")
+            writer, log = ModelWriter(model), tmp_path / "log.csv"
+            files = [
+                SaveBest(tmp_path / "best.keras", writer, "accuracy", log),
+                EpochLog(log),
+                SaveModel(tmp_path / "model.keras", writer, every_seconds=0.0),
+            ]
+            options = {"validation_data": VALIDATION, "validation_batch_size": 1}
+            options["initial_epoch"] = checkpoints.epoch
+            fit(model, pipeline, [watch, validated, *files, checkpoints], epochs, **options)
+
+        watch, validated = Watch(), Stop(lambda: None)
+        fit_epochs(1)
+        before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+        assert len(before) == 4
         watch, validated = Watch(poisoned_after, poison), Stop(lambda: None)
-        pipeline = RandomPipeline(LENGTHS)
-        checkpoints = Checkpoints(tmp_path, pipeline, every_steps=100)
-        options = {"validation_data": VALIDATION, "validation_batch_size": 1}
-        with pytest.raises(FloatingPointError, match=rf"{fault} after step 3 \(epoch 1, "):
-            model = small_model(new_optimizer())
-            fit(model, pipeline, [validated, checkpoints, watch], 2, **options)
-        assert bool(validated.seen) == (poisoned_after == 3)
-        assert not list_checkpoints(tmp_path)
+        with pytest.raises(FloatingPointError, match=rf"{fault} after step 8 \(epoch 2, "):
+            fit_epochs(2)
+        assert not validated.seen
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 class TestResume:

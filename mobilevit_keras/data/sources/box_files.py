@@ -62,21 +62,23 @@ class BoxFiles(ListedObjects):
             for split, of in images.items()
         }
         objects = {split: [image.objects for image in of] for split, of in images.items()}
-        super().__init__(class_names, columns, objects, fields)
         self._images = {printable(image.path): image for of in images.values() for image in of}
+        super().__init__(class_names, columns, objects, fields)
+
+    def why_no_boxes(self) -> str:
+        faults = [f"{path}: {image.fault}" for path, image in self._images.items() if image.fault]
+        return ". ".join(part for part in (*faults[:1], self.left_out) if part)
 
     def load(self, image: tf.Tensor) -> tf.Tensor:
         return tf.io.read_file(image)
 
-    def why_unreadable(self, name: str) -> str:
-        image = self._images.get(name)
-        if image is None:
-            return super().why_unreadable(name)
+    def why_unreadable(self, record: Mapping[str, Any]) -> str:
+        image = self._images[printable(record["name"])]
         if image.fault:
             return image.fault
         if not os.path.exists(image.path):
             return "there is no such file"
-        why = super().why_unreadable(name)
+        why = super().why_unreadable(record)
         if why or image.shape is None:
             return why
         try:

@@ -36,7 +36,8 @@ class ListedObjects(ListedSource):
             for split, of in objects.items()
         }
         if not any(len(each.labels) for each in objects["train"]):
-            told = f" ({self.left_out})" if self.left_out else ""
+            why = self.why_no_boxes()
+            told = f" ({why})" if why else ""
             raise ValueError(f"{self}: images with boxes are needed. Received: no box{told}.")
         self._most = max(len(each.labels) for of in objects.values() for each in of)
         self._objects = {}
@@ -51,6 +52,10 @@ class ListedObjects(ListedSource):
                 )
             )
         super().__init__(class_names, {key: {**of, **places[key]} for key, of in columns.items()})
+
+    def why_no_boxes(self) -> str:
+        """What there is to say where no image has a box; empty where there is nothing."""
+        return self.left_out
 
     def records(self, split: str, seed: tf.Tensor | None, start: tf.Tensor) -> tf.data.Dataset:
         self.check_split(split)

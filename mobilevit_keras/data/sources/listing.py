@@ -223,9 +223,9 @@ def hold_out(
     """
     hashes = [_hash(name(item)) for item in items]
     held_out = {index for index, value in enumerate(hashes) if value < fraction}
-    if not held_out:
+    if items and not held_out:
         held_out = {min(range(len(items)), key=hashes.__getitem__)}
-    if len(held_out) == len(items):
+    if items and len(held_out) == len(items):
         held_out.discard(max(range(len(items)), key=hashes.__getitem__))
     return {
         "train": [item for index, item in enumerate(items) if index not in held_out],

@@ -55,7 +55,7 @@ def in_pixels(record: Mapping[str, tf.Tensor], shape: tf.Tensor) -> tf.Tensor:
     return record["boxes"] * tf.cast(tf.gather(shape, [1, 0, 1, 0]), tf.float32)
 
 
-def left_out(count: int) -> str:
+def left_out(count: int, why: str = "without area in the image") -> str:
     """What a source says of boxes that it leaves out; empty where there are none."""
     noun = "box" if count == 1 else "boxes"
-    return f"{count} {noun} left out: {count} without area in the image" if count else ""
+    return f"{count} {noun} left out: {count} {why}" if count else ""

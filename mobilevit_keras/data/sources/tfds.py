@@ -136,7 +136,7 @@ class TfdsSource(Source):
             found.append(known.numbers(f"boxes of {part}", state, 2, find))
         known.save()
         most, lost = max(each[0] for each in found), sum(each[1] for each in found)
-        self.left_out = relative_boxes.left_out(lost)
+        self.left_out = relative_boxes.left_out(lost, "without area in the image or of no class")
         if not most:
             raise ValueError(f"{self}: images with boxes are needed. Received: no box.")
         return most

@@ -148,15 +148,20 @@ class BoxesTarget(Target):
         ignored = tf.zeros_like(labels)
         for flag in self._flags:
             ignored = tf.maximum(ignored, _FLAGS[flag] * tf.cast(objects[flag], tf.int64))
-        boxes = self._boxes(example)
+        # Such a label stands for "not known" in some sets.
+        named = labels >= 0
+        boxes, labels, ignored = (
+            tf.boolean_mask(values, named) for values in (self._boxes(example), labels, ignored)
+        )
         return relative_boxes.entries(
             boxes, labels, ignored, most=self.most, split=split, fields=self._fields
         )
 
     def survey(self, example: Mapping[str, Any]) -> tf.Tensor:
-        """How many boxes an example has, and how many of them without area: int64 `(2,)`."""
+        """How many boxes an example has, and how many of them are not used: int64 `(2,)`."""
         boxes = self._boxes(example)
-        lost = tf.math.count_nonzero(~relative_boxes.has_area(boxes))
+        named = tf.cast(example[self._key][self._label], tf.int64) >= 0
+        lost = tf.math.count_nonzero(~(relative_boxes.has_area(boxes) & named))
         return tf.stack([tf.shape(boxes, tf.int64)[0], lost])
 
     def _boxes(self, example: Mapping[str, Any]) -> tf.Tensor:

@@ -1,5 +1,6 @@
 """Image files and masks for the tests of sources."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,13 @@ def write_image(path: Path, seed: int = 0, height: int = 24, width: int = 36) ->
     path.parent.mkdir(parents=True, exist_ok=True)
     kind = {".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP"}[path.suffix]
     path.write_bytes(encode(smooth_image(seed, height, width), kind))
+
+
+def record_of(image: Path, mask: Path | None = None) -> dict[str, bytes]:
+    """What a source of files knows of an image."""
+    name = os.fsencode(image)
+    record = {"name": name, "image": name}
+    return record if mask is None else {**record, "mask": os.fsencode(mask)}
 
 
 def numbers(seed: int, num_classes: int = 3, height: int = 24, width: int = 36) -> np.ndarray:

@@ -329,6 +329,13 @@ def test_bad_files(coco, contents, message):
     assert len(str(caught.value)) < 1000
 
 
+def test_one_file_without_images(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "instances.json").write_text(json.dumps(content(0, 0)))
+    with pytest.raises(ValueError, match="images with boxes are needed. Received: no box"):
+        open_source(f"coco:{tmp_path}")
+
+
 def test_files_that_are_not_found(coco, tmp_path):
     with pytest.raises(FileNotFoundError, match="COCO's annotations is needed. Received: .*absent"):
         open_source(f"coco:{tmp_path}/absent")

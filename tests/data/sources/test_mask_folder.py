@@ -6,7 +6,15 @@ import pytest
 from mobilevit_keras.data import open_source
 from mobilevit_keras.data.sources.mask_folder import MaskFolder
 from tests.data.images import encode, smooth_image
-from tests.data.sources.files import names, numbers, read, train_on, write_image, write_mask
+from tests.data.sources.files import (
+    names,
+    numbers,
+    read,
+    record_of,
+    train_on,
+    write_image,
+    write_mask,
+)
 
 CLASSES = ("sky", "house", "tree")
 
@@ -145,11 +153,12 @@ def test_bad_masks_are_skipped_and_named(folder):
     images = folder / "images" / "train"
     assert set(skipped.names) == {str(images / f"{key}.jpg") for key in expected}
     for key, what in expected.items():
-        why = source.why_unreadable(str(images / f"{key}.jpg"))
-        assert why.startswith(what)
-        assert why.endswith(str(folder / "masks" / "train" / f"{key}.png"))
+        mask = folder / "masks" / "train" / f"{key}.png"
+        why = source.why_unreadable(record_of(images / f"{key}.jpg", mask))
+        assert why.startswith(what) and why.endswith(str(mask))
         assert f"{key}.jpg ({why})" in str(skipped)
-    assert source.why_unreadable(str(images / "10.jpg")) == ""
+    good = record_of(images / "10.jpg", folder / "masks" / "train" / "10.png")
+    assert source.why_unreadable(good) == ""
     _, skipped = train_on(source)
     assert skipped.count == len(expected)
     with pytest.raises(ValueError, match=r"must be readable. Received: .*jpg \(.*mask"):
@@ -166,14 +175,16 @@ def test_where_no_mask_can_be_used_the_first_one_says_why(folder):
 def test_what_is_wrong_with_the_image_is_said_of_it(folder, monkeypatch):
     into_splits(folder, ("train", "val"))
     image = folder / "images" / "train" / "1.jpg"
-    (folder / "masks" / "train" / "1.png").unlink()
+    mask = folder / "masks" / "train" / "1.png"
+    mask.unlink()
     source = open_source(f"masks:{folder}")
+    record = record_of(image, mask)
     monkeypatch.setattr("mobilevit_keras.data.decoding.MAX_PIXELS", 10)
-    assert "megapixels" in source.why_unreadable(str(image))
-    write_mask(folder / "masks" / "train" / "1.png", numbers(1))
+    assert "megapixels" in source.why_unreadable(record)
+    monkeypatch.undo()
+    write_mask(mask, numbers(1))
     image.write_bytes(b"damaged")
-    assert source.why_unreadable(str(image)) == ""
-    assert source.why_unreadable("a name of another source") == ""
+    assert source.why_unreadable(record) == ""
 
 
 def test_what_is_left_out_is_counted(folder):

@@ -13,7 +13,7 @@ from mobilevit_keras.data.multi_scale import MultiScaleDataset
 from mobilevit_keras.data.sources import open_source
 from mobilevit_keras.data.sources.digits import open_digits
 from mobilevit_keras.data.sources.tfds import TfdsSource, open_tfds
-from tests.data.sources.files import numbers, read
+from tests.data.sources.files import numbers, read, train_on
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +232,7 @@ def test_masks_with_names(tmp_path):
 
 
 class Boxes(OneSplit):
-    """Pictures of several sizes with boxes, one of them without area, difficult ones and crowds."""
+    """Pictures of several sizes with boxes: without area, of no class, difficult, crowds."""
 
     def _info(self):
         labels = tfds.features.ClassLabel(names=["cat", "dog"])
@@ -264,6 +264,8 @@ class Boxes(OneSplit):
                 }
                 for side in range(number)
             ]
+            if number == 1:
+                objects.append({**objects[0], "label": -1})
             if number == 3:
                 objects[0]["bbox"] = tfds.features.BBox(0.25, 0.5, 0.75, 0.5)
             picture = np.full((20, 40 + 10 * number, 3), 128, np.uint8)
@@ -277,7 +279,7 @@ def test_boxes_in_pixels(tmp_path, monkeypatch, fields):
     builder.download_and_prepare()
     source = TfdsSource("tfds:boxes", builder, fields=fields)
     assert source.class_names == ("cat", "dog")
-    assert source.left_out == "2 boxes left out: 2 without area in the image"
+    assert source.left_out == "4 boxes left out: 4 without area in the image or of no class"
     for split in ("train", "validation"):
         has_crowd = len(fields) == 3 and split == "validation"
         sizes = []
@@ -299,6 +301,27 @@ def test_boxes_in_pixels(tmp_path, monkeypatch, fields):
     # The most boxes are counted once.
     monkeypatch.setattr(TfdsSource, "_survey", lambda *_: 1 / 0)
     assert TfdsSource("tfds:boxes", builder, fields=fields).left_out == source.left_out
+
+
+def test_masks_of_sets_that_do_not_fit_say_why(tmp_path):
+    class Unfit(Masks):
+        """Pictures with a mask that is too small, one of a fourth class, and one that fits."""
+
+        def _generate_examples(self):
+            for number, mask in enumerate((numbers(0)[:-1], numbers(0) + 3, numbers(0))):
+                picture = np.zeros((*numbers(0).shape, 3), np.uint8)
+                yield number, {"picture": picture, "regions": mask[..., None]}
+
+        def _split_generators(self, dl_manager):
+            return {"train": self._generate_examples(), "test": self._generate_examples()}
+
+    builder = Unfit(data_dir=str(tmp_path))
+    builder.download_and_prepare()
+    source = TfdsSource("tfds:unfit", builder, fields=("mask",))
+    for found, skipped in (read(source), train_on(source)):
+        assert len(found) == 1 and skipped.count == 2
+        assert "(its mask has 36 x 23 pixels, and the image has 36 x 24)" in str(skipped)
+        assert "(its mask holds 3, and classes are from 0 to 2)" in str(skipped)
 
 
 def stand_in(builder_class, example):

@@ -12,6 +12,7 @@ from mobilevit_keras.data.sources.objects import Objects
 from mobilevit_keras.data.sources.tfrecord import TFRecordShards, count_records, write_shards
 from tests.data.images import NumberedImages, encode, smooth_image
 from tests.data.sources.files import numbers, read, train_on, write_image, write_mask
+from tests.masks import png
 
 ARGUMENTS = {"sizes": (32, 48), "base_size": 32, "batch_size": 16}
 
@@ -275,6 +276,45 @@ def test_records_without_a_mask_are_refused(mask_shards, shards):
         train_on(source)
 
 
+def test_masks_in_shards_that_do_not_fit_say_why(tmp_path):
+    """As those of files do, though only the record holds them."""
+    masks = {
+        "small.jpg": (
+            png(numbers(0)[:-1]),
+            "its mask has 36 x 23 pixels, and the image has 36 x 24",
+        ),
+        "other.jpg": (png(numbers(0) + 3), "its mask holds 3, and classes are from 0 to 2"),
+        "rgb.jpg": (encode(smooth_image(0, 24, 36), "PNG"), "its mask is RGB, colours in place of"),
+        "no.jpg": (b"no PNG file\0\0", "its mask is no PNG file that can be read"),
+        "": (png(numbers(1)), ""),
+    }
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    (folder / "labels.txt").write_text("sky\nhouse\ntree\n")
+    for split in ("train", "validation"):
+        with tf.io.TFRecordWriter(str(folder / f"{split}-0")) as writer:
+            for name, (mask, _) in masks.items():
+                values = {
+                    "encoded": encode(smooth_image(0, 24, 36), "JPEG"),
+                    "filename": name.encode(),
+                }
+                values["segmentation/class/encoded"] = mask
+                example = tf.train.Example()
+                for key, value in values.items():
+                    example.features.feature[f"image/{key}"].bytes_list.value.append(value)
+                writer.write(example.SerializeToString())
+    source = open_source(f"tfrecord:{folder}", fields=("mask",))
+    targets, evaluated = read(source)
+    assert len(targets) == 1
+    _, trained = train_on(source)
+    for skipped in (evaluated, trained):
+        assert skipped.count == 4
+        for name, (_, why) in masks.items():
+            assert not name or f"{name} ({why}" in str(skipped)
+    with pytest.raises(ValueError, match=r"must be readable. Received: .*jpg \(its mask"):
+        train_on(source, strict=True)
+
+
 def test_masks_that_cannot_be_written_leave_nothing(mask_shards, tmp_path):
     (tmp_path / "folder" / "masks" / "3.png").unlink()
     with pytest.raises(ValueError, match="must be whole. Received: masks:.*3.png"):
@@ -349,7 +389,9 @@ def write_objects(folder, *images):
                 feature = example.features.feature
                 feature["image/encoded"].bytes_list.value.append(contents)
                 for key, values in image.items():
-                    if "bbox" in key:
+                    if values and isinstance(values[0], bytes):
+                        feature[f"image/object/{key}"].bytes_list.value.extend(values)
+                    elif "bbox" in key:
                         feature[f"image/object/{key}"].float_list.value.extend(values)
                     else:
                         feature[f"image/object/{key}"].int64_list.value.extend(values)
@@ -416,6 +458,11 @@ def test_boxes_are_looked_at_once_until_a_file_changes(tmp_path, monkeypatch):
             {**sides((0.0, 0.0, 1.0, 1.0)), "class/label": [1], "bbox/ymax": [1.0, 1.0]},
             "image/object/bbox/xmin",
         ),
+        (
+            {**sides((0.0, 0.0, 1.0, 1.0)), "class/label": [1], "bbox/ymin": [b"0.0"]},
+            "image/object/bbox/ymin",
+        ),
+        ({**sides((0.0, 0.0, 1.0, 1.0)), "class/label": [b"cat"]}, "image/object/class/label"),
     ],
 )
 def test_boxes_that_make_no_sense_are_refused(tmp_path, image, key):

@@ -1,4 +1,3 @@
-import os
 import shutil
 
 import numpy as np
@@ -6,7 +5,7 @@ import pytest
 
 from mobilevit_keras.data import open_source
 from mobilevit_keras.data.sources.voc import Voc
-from tests.data.sources.files import names, read, train_on, write_image
+from tests.data.sources.files import names, read, record_of, train_on, write_image
 
 FIELDS = ("boxes", "labels", "ignored")
 
@@ -191,14 +190,13 @@ def test_annotations_that_cannot_be_used(voc):
     }
     assert set(skipped.names) == set(trained.names) == {str(images / f"{k}.jpg") for k in expected}
     for key, why in expected.items():
-        assert source.why_unreadable(str(images / f"{key}.jpg")).startswith(why)
+        assert source.why_unreadable(record_of(images / f"{key}.jpg")).startswith(why)
         assert f"{key}.jpg ({why}" in str(skipped)
-    assert source.why_unreadable(str(images / "5.jpg")) == ""
-    assert source.why_unreadable("another") == ""
+    assert source.why_unreadable(record_of(images / "5.jpg")) == ""
     with pytest.raises(ValueError, match=r"must be readable. Received: .*jpg \(.+\)"):
         train_on(source, strict=True)
     (images / "5.jpg").write_bytes(b"damaged")
-    assert source.why_unreadable(str(images / "5.jpg")) == ""
+    assert source.why_unreadable(record_of(images / "5.jpg")) == ""
 
 
 def test_files_without_a_counterpart_are_counted(voc):
@@ -231,7 +229,7 @@ def test_an_upright_image_is_what_boxes_are_of(voc):
     assert objects(open_source(f"voc:{voc}"))["0"]["boxes"] == [[0, 0, 24, 36]]
     annotate(voc, 0, xml(("dog", 1, 1, 24, 24, 0)))
     source = open_source(f"voc:{voc}")
-    assert "it has 24 x 36" in source.why_unreadable(os.fspath(path))
+    assert "it has 24 x 36" in source.why_unreadable(record_of(path))
 
 
 def test_bad_folders(voc, tmp_path):
@@ -248,4 +246,8 @@ def test_bad_folders(voc, tmp_path):
     for path in (voc / "Annotations").iterdir():
         path.write_text(xml())
     with pytest.raises(ValueError, match="voc:.*boxes are needed. Received: no box"):
+        open_source(f"voc:{voc}")
+    for path in (voc / "Annotations").iterdir():
+        path.write_text(xml()[:-9])
+    with pytest.raises(ValueError, match=r"no box \(.*0.jpg: its annotation .* cannot be read"):
         open_source(f"voc:{voc}")
