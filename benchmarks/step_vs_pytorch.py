@@ -16,40 +16,35 @@ import os
 import platform
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from benchmarks.task_steps import NUM_CLASSES, Times, targets_of
 from mobilevit_keras.models import VARIANTS
 from mobilevit_keras.training.run import compile_for
 from train.assembly import build_model
 from train.config import CONFIGS
 
-_NUM_CLASSES = {"classification": 1000, "segmentation": 21}
+# Those that transformers has.
+_TASKS = ("classification", "segmentation")
 _UNCOUNTED = 2
 
 
-class _Turns(keras.callbacks.Callback):
-    """Times each of `fit`'s steps and lets the other process take as many after each turn."""
+class _Turns(Times):
+    """Lets the other process take as many steps after each turn."""
 
     def __init__(self, other: subprocess.Popen, length: int) -> None:
         super().__init__()
         self.other = other
         self.length = length
-        self.keras_seconds: list[float] = []
         self.torch_seconds: list[float] = []
 
-    def on_train_batch_begin(self, batch, logs=None) -> None:
-        self.began_at = time.perf_counter()
-
     def on_train_batch_end(self, batch, logs=None) -> None:
-        # Reading the loss waits for the step.
-        float(logs["loss"])
-        self.keras_seconds.append(time.perf_counter() - self.began_at)
-        if len(self.keras_seconds) % self.length:
+        super().on_train_batch_end(batch, logs)
+        if len(self.seconds) % self.length:
             return
         self.other.stdin.write("step\n" * self.length)
         self.other.stdin.flush()
@@ -57,22 +52,12 @@ class _Turns(keras.callbacks.Callback):
         self.torch_seconds += [float(line) for line in lines]
 
 
-def targets_of(options: argparse.Namespace, rng: np.random.Generator) -> np.ndarray:
-    """What a batch of random images is told to be."""
-    num_classes, count = _NUM_CLASSES[options.task], options.batch_size
-    if options.task == "classification":
-        return np.eye(num_classes, dtype="float32")[rng.integers(0, num_classes, count)]
-    # Of patches, as in pictures, and not of single pixels.
-    cells = rng.integers(0, num_classes, (count, options.size // 16, options.size // 16))
-    return np.kron(cells, np.ones((1, 16, 16))).astype("uint8")
-
-
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--torch-python", required=True, metavar="FILE")
-    parser.add_argument("--task", default="classification", choices=list(_NUM_CLASSES))
+    parser.add_argument("--task", default="classification", choices=_TASKS)
     parser.add_argument("--variant", default="mobilevit_xxs", choices=list(VARIANTS))
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--batch-size", type=int, default=16)
@@ -99,12 +84,12 @@ def main(arguments: list[str]) -> int:
             variant=options.variant, base_size=options.size, batch_size=options.batch_size
         )
         keras.utils.set_random_seed(0)
-        model = build_model(config, [str(i) for i in range(_NUM_CLASSES[options.task])])
+        model = build_model(config, [str(i) for i in range(NUM_CLASSES[options.task])])
         compile_for(config.open_task(), model, config.recipe(), 1000)
         rng = np.random.default_rng(0)
         batch = (
             rng.random((options.batch_size, options.size, options.size, 3), "float32"),
-            targets_of(options, rng),
+            targets_of(options.task, options.batch_size, options.size, rng),
         )
         steps = (1 + options.turns) * options.steps
         dataset = tf.data.Dataset.from_tensors(batch).cache().repeat(steps)
@@ -115,7 +100,7 @@ def main(arguments: list[str]) -> int:
         other.wait()
     counted = [
         np.reshape(seconds, (-1, options.steps))[1:, _UNCOUNTED:]
-        for seconds in (turns.keras_seconds, turns.torch_seconds)
+        for seconds in (turns.seconds, turns.torch_seconds)
     ]
     ours, theirs = (float(np.median(seconds)) for seconds in counted)
     load = os.getloadavg()[0]

@@ -24,13 +24,15 @@ from train.assembly import build_model
 from train.config import CONFIGS
 
 # Classes of ImageNet, PASCAL VOC's masks and COCO's boxes, as the paper's.
-_NUM_CLASSES = {"classification": 1000, "segmentation": 21, "detection": 80}
+NUM_CLASSES = {"classification": 1000, "segmentation": 21, "detection": 80}
 _BOXES = 8
 _LIMIT = {"detection": 1.35}
 _UNCOUNTED = 2
 
 
-class _Times(keras.callbacks.Callback):
+class Times(keras.callbacks.Callback):
+    """Times each of `fit`'s steps."""
+
     def __init__(self) -> None:
         super().__init__()
         self.seconds: list[float] = []
@@ -46,7 +48,7 @@ class _Times(keras.callbacks.Callback):
 
 def targets_of(task: str, count: int, size: int, rng: np.random.Generator):
     """What a batch of random images is told to hold."""
-    classes = _NUM_CLASSES[task]
+    classes = NUM_CLASSES[task]
     if task == "classification":
         return np.eye(classes, dtype="float32")[rng.integers(0, classes, count)]
     if task == "segmentation":
@@ -65,7 +67,7 @@ def trained(name: str, options: argparse.Namespace):
         variant=options.variant, base_size=options.size, batch_size=options.batch_size
     )
     keras.utils.set_random_seed(0)
-    model = build_model(config, [str(i) for i in range(_NUM_CLASSES[name])])
+    model = build_model(config, [str(i) for i in range(NUM_CLASSES[name])])
     task = config.open_task()
     compile_for(task, model, config.recipe(), 10_000)
     rng = np.random.default_rng(0)
@@ -80,9 +82,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--tasks", nargs="+", default=list(_NUM_CLASSES), choices=list(_NUM_CLASSES)
-    )
+    parser.add_argument("--tasks", nargs="+", default=list(NUM_CLASSES), choices=list(NUM_CLASSES))
     parser.add_argument("--variant", default="mobilevit_xxs", choices=list(VARIANTS))
     parser.add_argument("--size", type=int, default=320)
     parser.add_argument("--batch-size", type=int, default=8)
@@ -93,7 +93,7 @@ def main(arguments: list[str]) -> int:
     seconds: dict[str, list[list[float]]] = {name: [] for name in trainings}
     for _ in range(1 + options.turns):
         for name, (model, dataset) in trainings.items():
-            times = _Times()
+            times = Times()
             model.fit(dataset, shuffle=False, verbose=0, callbacks=[times])
             seconds[name].append(times.seconds)
     print(
