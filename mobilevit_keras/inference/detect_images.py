@@ -11,6 +11,7 @@ from mobilevit_keras.data.preview import draw_boxes
 from mobilevit_keras.files import atomic_path
 from mobilevit_keras.inference.files import picture_files, read_in_batches
 from mobilevit_keras.models import MobileViTObjectDetector
+from mobilevit_keras.tasks.classification import class_names_of
 
 # One pixel of a frame for each so many of the image's shorter side.
 _SIDE_OF_A_LINE = 300
@@ -123,7 +124,7 @@ def iterate_detected(
     arguments = {"score_threshold": score_threshold, **RULES[rule]}
     # All of each image is looked at, whatever the model's preprocessing would cut off.
     wanted = {**dataclasses.asdict(model.preprocessing), "resize": "stretch"}
-    names = model.class_names or tuple(str(index) for index in range(model.num_classes))
+    names = class_names_of(model)
     for read in read_in_batches(zip(paths, pictures, strict=True), batch_size, unreadable):
         sizes = [pixels.shape[:2] for _, _, pixels in read]
         inputs = preprocess([pixels for _, _, pixels in read], **wanted)

@@ -12,6 +12,7 @@ from mobilevit_keras.files import atomic_path
 from mobilevit_keras.inference.files import picture_files, read_in_batches
 from mobilevit_keras.models import MobileViTImageClassifier
 from mobilevit_keras.palette import heat_overlay
+from mobilevit_keras.tasks.classification import class_names_of
 
 HEAT_ENDING = ".heat.jpg"
 """What follows an image's name in the name of its heat map."""
@@ -120,7 +121,7 @@ def iterate_explained(
         raise ValueError(f"A classifier is needed. Received: a {type(model).__name__}.")
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be positive. Received: {batch_size}.")
-    names = model.class_names or tuple(str(index) for index in range(model.num_classes))
+    names = class_names_of(model)
     if class_name is not None and class_name not in names:
         listed = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
         raise ValueError(

@@ -11,6 +11,7 @@ from mobilevit_keras.inference.files import picture_files, read_in_batches
 from mobilevit_keras.metrics import class_masks
 from mobilevit_keras.models import MobileViTImageSegmenter
 from mobilevit_keras.palette import class_colours, overlay
+from mobilevit_keras.tasks.classification import class_names_of
 
 ENDINGS = (".mask.png", ".overlay.jpg")
 """What follows an image's name in the names of its pictures."""
@@ -105,7 +106,7 @@ def _segment(model, read: list[tuple[Path, tuple | None, np.ndarray]]):
     wanted = {**dataclasses.asdict(model.preprocessing), "resize": "stretch"}
     inputs = preprocess([pixels for _, _, pixels in read], **wanted)
     logits = keras.ops.convert_to_numpy(model(inputs, training=False))
-    names = model.class_names or tuple(str(index) for index in range(model.num_classes))
+    names = class_names_of(model)
     for (path, files, pixels), of_image in zip(read, logits, strict=True):
         (mask,) = class_masks(of_image[None], *pixels.shape[:2])
         mask = mask.astype(np.uint8)
