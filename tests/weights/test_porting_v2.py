@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import safetensors.numpy
 
 from mobilevit_keras.export import export_tflite, run_tflite
 from mobilevit_keras.models import MobileViTImageClassifier, Preprocessing
@@ -14,6 +13,7 @@ from tests.weights.numpy_reference_v2 import (
     to_timm,
 )
 from tests.weights.test_porting import PARITY, centred, difference, write
+from tests.weights.written import assert_written
 
 TOLERANCE = 2e-4
 RENAME = {"cvnets": dict, "huggingface": to_hugging_face, "timm": to_timm}
@@ -46,12 +46,7 @@ def test_logits_of_a_forward_pass_in_numpy(tmp_path, tensors, layout):
 def test_written_checkpoints_are_the_originals(tmp_path, tensors, layout):
     path = write(tmp_path / "weights.pt", tensors)
     save_checkpoint(load_checkpoint(path), tmp_path / "out.safetensors", layout)
-    written = safetensors.numpy.load_file(tmp_path / "out.safetensors")
-    expected = RENAME[layout](tensors)
-    assert written.keys() == expected.keys()
-    for name, value in expected.items():
-        if not name.endswith("num_batches_tracked"):
-            np.testing.assert_array_equal(written[name], value, err_msg=name)
+    assert_written(tmp_path / "out.safetensors", RENAME[layout](tensors))
 
 
 def test_what_the_two_generations_lack_of_each_other_is_listed(tmp_path, tensors):
