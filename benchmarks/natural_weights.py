@@ -7,7 +7,11 @@ in 100,000, and whatever a file did to them would go unnoticed, or an honest rou
 import keras
 import numpy as np
 
-from mobilevit_keras import MobileViTImageSegmenter, MobileViTObjectDetector
+from mobilevit_keras import (
+    MobileViTImageClassifier,
+    MobileViTImageSegmenter,
+    MobileViTObjectDetector,
+)
 from mobilevit_keras.export.check_images import generated_images, open_check_images
 from mobilevit_keras.layers import BatchNorm, SSDLiteHead
 from mobilevit_keras.models import Preprocessing, VisionTask
@@ -16,8 +20,25 @@ BACKGROUND_LEAD = 8.0
 """By how much background leads a detector's 80 classes in the logits of an anchor."""
 
 
+def natural_classifier(variant: str, size: int = 256) -> MobileViTImageClassifier:
+    """Returns a classifier whose norms have the statistics of photographs and varied scales.
+
+    Args:
+        variant: Name in `mobilevit_keras.models.VARIANTS`.
+        size: Side of the photographs.
+    """
+    preprocessing = Preprocessing(size, size)
+    model = MobileViTImageClassifier.from_variant(variant, preprocessing=preprocessing)
+    generator = np.random.default_rng(0)
+    vary_norms(model, generator)
+    kernel = model.head.classifier.kernel
+    kernel.assign(generator.normal(0.0, 2.0 / kernel.shape[-2] ** 0.5, kernel.shape))
+    set_norms(model, _images(model, size))
+    return model
+
+
 def natural_segmenter(variant: str, num_classes: int, size: int = 256) -> MobileViTImageSegmenter:
-    """Returns a segmenter whose norms have the statistics of photographs and varied scales.
+    """Returns such a segmenter.
 
     Args:
         variant: Name in `mobilevit_keras.models.VARIANTS`.

@@ -234,12 +234,16 @@ def load_tiny_segmenter_v2(**arguments):
     return _trained(build_tiny_segmenter(**SEPARABLE, **arguments), TRAINED_SEGMENTER_V2)
 
 
-def build_tiny_detector(num_classes=3, class_names=None, preprocessing=None, **backbone):
+def build_tiny_detector(
+    num_classes=3, class_names=None, preprocessing=None, min_scale=0.1, max_scale=1.05, **backbone
+):
     """A detector on a backbone with a few channels, and random norms."""
     return randomize(
         MobileViTObjectDetector(
             _backbone(**backbone),
             num_classes,
+            min_scale,
+            max_scale,
             class_names=class_names,
             preprocessing=preprocessing,
         )

@@ -448,6 +448,7 @@ class DetectionConfig(DenseConfig):
     """What a training of an object detector depends on beside that; the paper's optimisation."""
 
     FIELDS = BOXES
+    MODEL = (*DenseConfig.MODEL, "min_scale", "max_scale")
     BATCHES = (*DenseConfig.BATCHES, "zoom_out")
 
     task: str = dataclasses.field(default="detection", kw_only=True)
@@ -455,8 +456,21 @@ class DetectionConfig(DenseConfig):
         "", f"Images with boxes: {data_help(BOXES)}", "what to train on, and where to"
     )
 
-    sizes: tuple[int, ...] = option(
-        (256, 288, 320, 352, 384), "Image sizes in pixels to draw from", "sizes and batches"
+    min_scale: float | None = option(
+        None,
+        "Side of the smallest square anchors in sides of the image; larger where no object is "
+        "small. That of a detector in --weights, or 0.1",
+        "model",
+    )
+    max_scale: float | None = option(
+        None, "The same of the largest; that of a detector in --weights, or 1.05", "model"
+    )
+
+    sizes: tuple[int, ...] | None = option(
+        None,
+        "Image sizes in pixels to draw from; base_size alone by default, as in the paper, because "
+        "at several sizes a detector places boxes less exactly",
+        "sizes and batches",
     )
     base_size: int = option(
         320, "The size at which a batch holds batch_size images", "sizes and batches"
@@ -477,6 +491,9 @@ class DetectionConfig(DenseConfig):
     )
 
     epochs: int = option(200, "Passes over the training images", "optimisation")
+
+    def defaults(self) -> dict:
+        return {**super().defaults(), "sizes": (self.base_size,)}
 
     def open_task(self, source=None):
         from mobilevit_keras.tasks import Detection

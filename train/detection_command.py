@@ -1,8 +1,8 @@
-"""Trains an object detector with Keras `fit` on multi-scale batches.
+"""Trains an object detector with Keras `fit` on batches of one size or several.
 
   python -m train detection --data scenes --recipe scenes_detection --output runs/scenes_detection
   python -m train detection --data voc:cells --variant mobilevit_xs \\
-      --sizes 256 320 384 --base-size 320 --batch-size 16 --epochs 200 --output runs/cells
+      --base-size 320 --batch-size 16 --epochs 200 --output runs/cells
 
 Boxes come from PASCAL VOC's folders, COCO's JSON files, tensorflow_datasets or TFRecord shards;
 images without boxes are trained on too. Values come from the recipe, then from the flags. The run's

@@ -8,6 +8,8 @@ from keras import ops
 
 from mobilevit_keras.boxes import (
     FILE_ORDER,
+    MAX_SCALE,
+    MIN_SCALE,
     BoxDecoding,
     decode_boxes,
     encode_boxes,
@@ -44,7 +46,8 @@ class MobileViTObjectDetector(VisionTask):
     Args:
         backbone: The `MobileViTBackbone` to detect by, of output stride 32.
         num_classes: Number of classes K, background not counted; that of `class_names` by default.
-        min_scale, max_scale: See `ssd_anchors`; in sides of the image.
+        min_scale, max_scale: Of the anchors, in sides of the image, see `ssd_anchors`. Where no
+            object is small, a larger smallest one has the finer maps find them.
         class_names: Names of the classes without background; saved with the weights.
         preprocessing: How images are made the model's input in evaluation, a `Preprocessing` or its
             fields as a dict; saved with the weights.
@@ -55,7 +58,7 @@ class MobileViTObjectDetector(VisionTask):
 
     Raises:
         ValueError: If the number of names is not `num_classes`, or neither is given, or the
-            backbone's output stride is another.
+            backbone's output stride is another, or the scales do not increase from above 0.
 
     Example:
     >>> model = MobileViTObjectDetector.from_variant("mobilevit_xxs", num_classes=5)
@@ -73,8 +76,8 @@ class MobileViTObjectDetector(VisionTask):
         self,
         backbone: MobileViTBackbone,
         num_classes: int | None = None,
-        min_scale: float = 0.1,
-        max_scale: float = 1.05,
+        min_scale: float = MIN_SCALE,
+        max_scale: float = MAX_SCALE,
         class_names: Sequence[str] | None = None,
         preprocessing: Preprocessing | dict | None = None,
         frozen: Sequence[str] = (),
@@ -85,6 +88,11 @@ class MobileViTObjectDetector(VisionTask):
             raise ValueError(
                 f"The backbone's `output_stride` must be {self.OUTPUT_STRIDE}. "
                 f"Received: {backbone.config['output_stride']}."
+            )
+        if not 0 < min_scale < max_scale:
+            raise ValueError(
+                "`min_scale` must be above 0 and below `max_scale`. "
+                f"Received: min_scale={min_scale}, max_scale={max_scale}."
             )
 
         # Layers
@@ -153,6 +161,8 @@ class MobileViTObjectDetector(VisionTask):
         num_classes: int | None = None,
         class_names: Sequence[str] | None = None,
         preprocessing: Preprocessing | dict | None = None,
+        min_scale: float = MIN_SCALE,
+        max_scale: float = MAX_SCALE,
         **backbone_overrides,
     ) -> Self:
         """Builds a detector on one of the variants, such as "mobilevit_s" or "mobilevitv2_100".
@@ -160,7 +170,7 @@ class MobileViTObjectDetector(VisionTask):
         Args:
             variant: Name in `mobilevit_keras.models.VARIANTS`.
             num_classes: Number of classes; by default that of `class_names`, or COCO's 80.
-            class_names, preprocessing: See the class.
+            class_names, preprocessing, min_scale, max_scale: See the class.
             **backbone_overrides: Arguments of `MobileViTBackbone` that replace the variant's.
 
         Raises:
@@ -173,6 +183,8 @@ class MobileViTObjectDetector(VisionTask):
             num_classes,
             class_names=class_names,
             preprocessing=preprocessing,
+            min_scale=min_scale,
+            max_scale=max_scale,
             name=f"{variant}_detector",
         )
 

@@ -85,6 +85,9 @@ class Classification(Task):
     def loss(self) -> keras.Loss:
         return CrossEntropy(self.label_smoothing)
 
+    def chance(self, num_classes: int) -> float:
+        return 1.0 / num_classes
+
     def metrics(self, model: VisionTask) -> list[keras.Metric]:
         return [TopAccuracy(1), TopAccuracy(5)]
 

@@ -30,6 +30,9 @@ from mobilevit_keras.tasks.task import IN_FILE, RUNTIME, FileOutput, Meter, Outp
 # What counts for average precision; COCO's.
 _LEAST_SCORE = 0.01
 
+# The mean average precision of boxes at random is 0; of one that has hardly learned, below this.
+_CHANCE = 0.01
+
 # What is drawn, and what a teacher must be sure of.
 _SURE = 0.5
 
@@ -145,6 +148,9 @@ class Detection(Task):
 
     def loss(self) -> keras.Loss:
         return MultiBoxLoss()
+
+    def chance(self, num_classes: int) -> float:
+        return _CHANCE
 
     def metrics(self, model: VisionTask) -> list[keras.Metric]:
         return []

@@ -104,6 +104,9 @@ class Segmentation(Task):
     def loss(self) -> keras.Loss:
         return PixelCrossEntropy(self.class_weights)
 
+    def chance(self, num_classes: int) -> float:
+        return 1.0 / num_classes
+
     def metrics(self, model: VisionTask) -> list[keras.Metric]:
         return [MeanIoU(model.num_classes), PixelAccuracy()]
 

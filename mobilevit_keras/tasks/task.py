@@ -133,6 +133,10 @@ class Task(abc.ABC):
         `monitor` is among it where the task is not `measured`.
         """
 
+    def chance(self, num_classes: int) -> float:
+        """About what `monitor` is of a model that has learned nothing."""
+        return 0.0
+
     def distance(self, teacher, outputs, temperature: float = 1.0):
         """How far a model's outputs lie from its teacher's, as a loss, for distillation.
 

@@ -178,6 +178,7 @@ class Run:
                         self._save()
                     raise
                 self._compare_with_trained(history)
+        self._compare_with_chance(history)
         self._save()
         if self.writes:
             self._tell()
@@ -201,12 +202,13 @@ class Run:
     def _header(self) -> str:
         source = self.train.source
         names = source.class_names
+        sizes = ", ".join(str(size) for size, _ in self.train.schedule.scales)
         shown = ", ".join(names[:_MOST_NAMES]) + (", …" if len(names) > _MOST_NAMES else "")
         line = (
             f"{self.model.variant}: {self.model.count_params():,} parameters, {len(names)} classes "
             f"({shown}), {source.num_examples('train'):,} training and "
             f"{source.num_examples('validation'):,} validation images, {self.recipe.epochs} "
-            f"epochs, {self.total_steps:,} steps"
+            f"epochs at {sizes} pixels, {self.total_steps:,} steps"
         )
         return f"{line}\n{source.left_out}" if source.left_out else line
 
@@ -299,17 +301,34 @@ class Run:
             return
         with self._averages(False):
             trained, averaged = self._figures()[self.task.monitor], averaged[-1]
-        # Two standard errors of the difference of two shares of so many images; no more of figures
-        # such as the mean IoU, which each image has a part of.
-        noise = trained * (1 - trained) + averaged * (1 - averaged)
-        noise = 2 * math.sqrt(max(0.0, noise) / self.validation.source.num_examples("validation"))
-        if self.writes and trained - averaged > max(_MARGIN, noise):
+        if self.writes and trained - averaged > max(_MARGIN, self._noise(trained, averaged)):
             print(
                 f"warning: validation's {self.task.monitor} is {trained:.3f} with the trained "
                 f"weights and {averaged:.3f} with their average, which is what is saved: the "
                 "average reaches too far back. Train longer, or with an --ema-decay under "
                 f"{self.average.last_decay:.4g}, what {self.recipe.ema_decay} has come to so far."
             )
+
+    def _compare_with_chance(self, history: keras.callbacks.History) -> None:
+        """Says so where validation shows nothing of what was learned."""
+        figures = history.history.get(f"val_{self.task.monitor}")
+        chance = self.task.chance(len(self.train.source.class_names))
+        if self.writes and figures and figures[-1] - chance <= self._noise(chance):
+            print(
+                f"warning: validation's {self.task.monitor} is {figures[-1]:.3f}, about what a "
+                f"model that has learned nothing gets ({chance:.3f}). Train longer, at a higher "
+                "--peak-learning-rate, or from --weights of a trained model; python -m train "
+                "preview draws what it is trained on."
+            )
+
+    def _noise(self, *shares: float) -> float:
+        """Two standard errors of a share of so many images, or of the difference of two.
+
+        No more of figures such as the mean IoU, which each image has a part of.
+        """
+        variance = sum(share * (1 - share) for share in shares)
+        images = self.validation.source.num_examples("validation")
+        return 2 * math.sqrt(max(0.0, variance) / images)
 
     def _figures(self) -> dict[str, float]:
         """What validation says of the model as it is now."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from mobilevit_keras.boxes import MAX_SCALE, MIN_SCALE
 from mobilevit_keras.files import atomic_path
 from mobilevit_keras.layers import TRAINING
 from mobilevit_keras.models import (
@@ -42,7 +43,7 @@ _MODELS: dict[str, type[VisionTask]] = {
     layouts.DETECTION: MobileViTObjectDetector,
 }
 # Arguments of the models, beside their backbones', that other libraries' have no other values of.
-_HEAD_ARGUMENTS = {MobileViTObjectDetector: {"min_scale": 0.1, "max_scale": 1.05}}
+_HEAD_ARGUMENTS = {MobileViTObjectDetector: {"min_scale": MIN_SCALE, "max_scale": MAX_SCALE}}
 _BACKBONES = {
     layouts.MULTI_HEAD: {"num_heads": 4, "stem_filters": 16, "use_fusion": True},
     layouts.SEPARABLE: {"num_heads": 1, "use_fusion": False},

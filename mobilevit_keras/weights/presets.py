@@ -1,6 +1,7 @@
 """The one table of published weights, and how they come onto this computer."""
 
 import dataclasses
+import difflib
 import hashlib
 import os
 from pathlib import Path
@@ -255,11 +256,20 @@ def get_preset(name: str) -> Preset:
     """Returns the preset called `name`.
 
     Raises:
-        ValueError: If there is none; the message lists those there are.
+        ValueError: If there is none; the message names those that are called nearly so.
     """
     if name not in PRESETS:
-        raise ValueError(f"A preset must be one of {', '.join(PRESETS)}. Received: {name!r}.")
+        raise ValueError(
+            f"A preset must be a name that `convert weights --help` lists. {_not_a_preset(name)}"
+        )
     return PRESETS[name]
+
+
+def _not_a_preset(name: str) -> str:
+    """What was received instead of a preset, and which names are the nearest."""
+    nearest = difflib.get_close_matches(name, PRESETS, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(nearest)}?" if nearest else "."
+    return f"Received: {name!r}{hint}"
 
 
 def download_preset(name: str) -> Path:
@@ -354,7 +364,7 @@ def load_weights_or_preset(name_or_file: str | Path) -> VisionTask:
         path = path / MODEL_OF_A_RUN
     if not path.is_file():
         raise ValueError(
-            "Weights must be a file, the folder of a training or a preset. "
-            f"Received: {name!r}, none of them and not one of {', '.join(PRESETS)}."
+            "Weights must be a file that is there, the folder of a training or a preset, as "
+            f"`convert weights --help` lists them. {_not_a_preset(name)}"
         )
     return load_model(path) if path.suffix == KERAS_SUFFIX else load_checkpoint(path)

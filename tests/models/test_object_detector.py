@@ -68,6 +68,20 @@ def test_the_backbones_output_stride():
         build_tiny_detector(output_stride=16)
 
 
+def test_scales_of_the_anchors():
+    with pytest.raises(ValueError, match="below `max_scale`. Received: min_scale=0.5, max_scale=0"):
+        build_tiny_detector(min_scale=0.5, max_scale=0.4)
+    with pytest.raises(ValueError, match="`min_scale` must be above 0"):
+        build_tiny_detector(min_scale=0.0)
+    model = MobileViTObjectDetector.from_variant("mobilevit_xxs", 2, min_scale=0.3, max_scale=0.9)
+    # The first map's small squares, and the last map's: the sixth of seven equal steps.
+    assert model.anchors(64, 64)[0, 2:].numpy() == pytest.approx([0.3, 0.3])
+    assert model.anchors(64, 64)[-4, 2:].numpy() == pytest.approx([0.8, 0.8])
+    for new in (model.with_classes(("a", "b", "c")), model.from_backbone_of(model, 2)):
+        found = new.min_scale, new.max_scale
+        assert found == ((0.3, 0.9) if new.num_classes == 3 else (0.1, 1.05))
+
+
 def test_targets_of_boxes_in_pixels(rng):
     model = build_tiny_detector()
     boxes = np.array([[[10, 20, 60, 70], [-1, -1, -1, -1]], [[0, 0, 90, 60], [5, 5, 9, 9]]])

@@ -49,15 +49,19 @@ def objects():
     patch.setattr(
         MobileViTObjectDetector,
         "from_variant",
-        lambda variant, class_names, preprocessing, **options: tiny(class_names, preprocessing),
+        lambda variant, class_names, preprocessing, **options: tiny(
+            class_names,
+            preprocessing,
+            **{name: value for name, value in options.items() if "scale" in name},
+        ),
     )
     patch.setattr(MobileViTObjectDetector, "train_step", counted)
     yield opened
     patch.undo()
 
 
-def tiny(class_names, preprocessing=None):
-    model = build_tiny_detector(len(class_names), class_names, num_layers=(1, 1, 1))
+def tiny(class_names, preprocessing=None, **scales):
+    model = build_tiny_detector(len(class_names), class_names, num_layers=(1, 1, 1), **scales)
     return (
         model
         if preprocessing is None
@@ -161,11 +165,12 @@ def test_a_backbone_that_has_learned(build, tmp_path):
     trained = build(5, tuple("abcde"), num_layers=(1, 1, 1))
     trained.save(tmp_path / "trained.keras")
     flags = ["--weights", tmp_path / "trained.keras", "--freeze", "backbone"]
-    flags += ["--output", tmp_path / "run", "--epochs", "1"]
+    flags += ["--output", tmp_path / "run", "--epochs", "1", "--min-scale", "0.2"]
     assert train("detection", *SMALL, *flags) == 0
     tuned = load_model(tmp_path / "run" / "model.keras")
     assert type(tuned) is MobileViTObjectDetector and tuned.class_names == NAMES
     assert tuned.preprocessing.resize == "stretch"
+    assert (tuned.min_scale, tuned.max_scale) == (0.2, 1.05)
     for a, b in zip(trained.backbone.get_weights(), tuned.backbone.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
@@ -201,6 +206,7 @@ MISTAKES = {
         "`zoom_out` goes with `crop='sample'`",
     ),
     "evaluation size": (["--evaluation-size", "16"], "Received: [16]"),
+    "scales": (["--min-scale", "2"], "below `max_scale`. Received: min_scale=2.0, max_scale=1.05"),
     "augmentation": (["--augmentation", "advanced"], "mixes labels"),
 }
 
@@ -221,6 +227,13 @@ def test_the_papers_recipe():
     rates = config.initial_learning_rate, config.peak_learning_rate, config.final_learning_rate
     assert rates == (9e-5, 9e-4, 1e-6)
     assert (config.warmup_steps, config.crop, config.augmentation) == (500, "sample", "photometric")
+
+
+def test_one_size_or_several():
+    assert DetectionConfig(base_size=256).sizes == (256,)
+    assert DetectionConfig(base_size=256, sizes=(256, 320)).sizes == (256, 320)
+    tuning = {"weights": "x.keras", **load_recipe("finetune_detection")}
+    assert DetectionConfig(**tuning).sizes == (320,)
 
 
 def test_recipes_of_detection():

@@ -184,11 +184,28 @@ class TestRun:
         run._compare_with_trained(history)
         assert not capsys.readouterr().out
 
+    def test_a_model_that_has_learned_nothing_is_told_of(self, photos, tmp_path, capsys):
+        run = make_run(photos, tmp_path)
+        history = keras.callbacks.History()
+        # Two classes: of 1,000 images half are right by chance, 31 more or less; of ten, three.
+        for images, value, warns in ((1000, 0.52, True), (1000, 0.54, False), (10, 0.8, True)):
+            run.validation.source.num_examples = lambda split, images=images: images
+            history.history = {"val_top1": [0.9, value]}
+            run._compare_with_chance(history)
+            printed = capsys.readouterr().out
+            assert printed.startswith(f"warning: validation's top1 is {value:.3f}, ") == warns
+            assert ("that has learned nothing gets (0.500)" in printed) == warns
+        # Without a validation nothing is known.
+        history.history = {"loss": [1.0]}
+        run._compare_with_chance(history)
+        assert not capsys.readouterr().out
+
     def test_the_header_names_the_classes(self, photos, tmp_path):
         run = make_run(photos, tmp_path)
         train, validation = map(run.train.source.num_examples, ("train", "validation"))
         images = f"{train} training and {validation} validation images"
-        assert f"2 classes (blue, red), {images}" in run._header()
+        assert f"2 classes (blue, red), {images}, " in run._header()
+        assert " epochs at 32, 64 pixels, " in run._header()
 
     def test_it_names_no_task(self):
         from mobilevit_keras.training import run

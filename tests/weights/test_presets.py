@@ -203,7 +203,10 @@ def test_whatever_a_person_names(server, tmp_path):
         again = load_weights_or_preset(tmp_path / name)
         for ours, theirs in zip(again.get_weights(), model.get_weights(), strict=True):
             np.testing.assert_array_equal(ours, theirs)
-    with pytest.raises(ValueError, match="none of them and not one of mobilevit_xxs.cvnets_in1k"):
-        load_weights_or_preset("mobilevit_m")
-    with pytest.raises(ValueError, match="none of them and not one of mobilevit_xxs.cvnets_in1k, "):
-        MobileViTImageClassifier.from_preset("mobilevit_m")
+    message = "Received: 'mobilevit_s.cvnets_in21k'; did you mean mobilevit_s.cvnets_in1k or "
+    for load in (load_weights_or_preset, MobileViTImageClassifier.from_preset, load_preset):
+        with pytest.raises(ValueError, match=message):
+            load("mobilevit_s.cvnets_in21k")
+    # What is like none of them is most likely a file that is not there.
+    with pytest.raises(ValueError, match="a file that is there, .* Received: 'runs/old.keras'.$"):
+        load_weights_or_preset("runs/old.keras")
