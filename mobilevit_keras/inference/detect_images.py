@@ -10,8 +10,7 @@ from mobilevit_keras.data import preprocess
 from mobilevit_keras.data.preview import draw_boxes
 from mobilevit_keras.files import atomic_path
 from mobilevit_keras.inference.files import picture_files, read_in_batches
-from mobilevit_keras.models import MobileViTObjectDetector
-from mobilevit_keras.tasks.classification import class_names_of
+from mobilevit_keras.models import MobileViTObjectDetector, class_names_of
 
 # One pixel of a frame for each so many of the image's shorter side.
 _SIDE_OF_A_LINE = 300

@@ -10,9 +10,8 @@ from mobilevit_keras.data import preprocess
 from mobilevit_keras.data.geometry import Geometry, evaluation_geometry
 from mobilevit_keras.files import atomic_path
 from mobilevit_keras.inference.files import picture_files, read_in_batches
-from mobilevit_keras.models import MobileViTImageClassifier
+from mobilevit_keras.models import MobileViTImageClassifier, class_names_of
 from mobilevit_keras.palette import heat_overlay
-from mobilevit_keras.tasks.classification import class_names_of
 
 HEAT_ENDING = ".heat.jpg"
 """What follows an image's name in the name of its heat map."""

@@ -9,9 +9,8 @@ from mobilevit_keras.data import preprocess
 from mobilevit_keras.files import atomic_path
 from mobilevit_keras.inference.files import picture_files, read_in_batches
 from mobilevit_keras.metrics import class_masks
-from mobilevit_keras.models import MobileViTImageSegmenter
+from mobilevit_keras.models import MobileViTImageSegmenter, class_names_of
 from mobilevit_keras.palette import class_colours, overlay
-from mobilevit_keras.tasks.classification import class_names_of
 
 ENDINGS = (".mask.png", ".overlay.jpg")
 """What follows an image's name in the names of its pictures."""

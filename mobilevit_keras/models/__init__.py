@@ -1,6 +1,7 @@
 """MobileViT backbones and the models on them."""
 
 from mobilevit_keras.models.backbone import MobileViTBackbone
+from mobilevit_keras.models.classes import class_names_of
 from mobilevit_keras.models.image_classifier import MobileViTImageClassifier
 from mobilevit_keras.models.image_segmenter import MobileViTImageSegmenter
 from mobilevit_keras.models.loading import load_model
@@ -19,6 +20,7 @@ __all__ = [
     "Preprocessing",
     "Variant",
     "VisionTask",
+    "class_names_of",
     "freeze",
     "get_variant",
     "load_model",

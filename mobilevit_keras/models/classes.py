@@ -19,3 +19,10 @@ def check_classes(num_classes: int | None, class_names: Sequence[str] | None) ->
             f"Received: {len(class_names)} names, num_classes={num_classes}."
         )
     return num_classes
+
+
+def class_names_of(model) -> tuple[str, ...]:
+    """The model's class names; the classes' numbers where it has none."""
+    if model.class_names is None:
+        return tuple(str(index) for index in range(model.num_classes))
+    return model.class_names

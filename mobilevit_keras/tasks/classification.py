@@ -9,20 +9,13 @@ import numpy as np
 from keras import ops
 
 from mobilevit_keras.metrics import CrossEntropy, TopAccuracy, confusion_matrix
-from mobilevit_keras.models import MobileViTImageClassifier, VisionTask
+from mobilevit_keras.models import MobileViTImageClassifier, VisionTask, class_names_of
 from mobilevit_keras.tasks.heat_maps import ExplainedComparison, HeatMapComparison
 from mobilevit_keras.tasks.probabilities import ProbabilityComparison
 from mobilevit_keras.tasks.task import Comparison, FileOutput, Meter, Outputs, Task
 
 OUTPUT_NAME = "probabilities"
 HEAT_MAP_NAME = "heat_map"
-
-
-def class_names_of(model: VisionTask) -> tuple[str, ...]:
-    """The model's class names; the classes' numbers where it has none."""
-    if model.class_names is None:
-        return tuple(str(index) for index in range(model.num_classes))
-    return model.class_names
 
 
 class AccuracyMeter(Meter):

@@ -15,9 +15,8 @@ from mobilevit_keras.data.sources.objects import CROWD, DIFFICULT
 from mobilevit_keras.layers.fake_quant import FLOAT_AGAIN
 from mobilevit_keras.metrics import AveragePrecision, MultiBoxLoss
 from mobilevit_keras.metrics.average_precision import SIZES
-from mobilevit_keras.models import MobileViTObjectDetector, VisionTask
+from mobilevit_keras.models import MobileViTObjectDetector, VisionTask, class_names_of
 from mobilevit_keras.source_kinds import BOXES_AND_IGNORED
-from mobilevit_keras.tasks.classification import class_names_of
 from mobilevit_keras.tasks.detection_files import IN_FILE_RULES, DetectorFile
 from mobilevit_keras.tasks.objects import (
     LOCATION_NAME,

@@ -17,9 +17,8 @@ from mobilevit_keras.metrics import (
     confusion_matrix,
     intersection_over_union,
 )
-from mobilevit_keras.models import MobileViTImageSegmenter, VisionTask
+from mobilevit_keras.models import MobileViTImageSegmenter, VisionTask, class_names_of
 from mobilevit_keras.palette import class_colours
-from mobilevit_keras.tasks.classification import class_names_of
 from mobilevit_keras.tasks.pixels import PixelComparison
 from mobilevit_keras.tasks.task import FileOutput, Meter, Outputs, Task
 
