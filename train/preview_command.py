@@ -12,15 +12,16 @@ What the images are for is what the recipe says, or --task, or else what the dat
 
 import argparse
 
-from train import config as configuration
+from train import flags
+from train.config import CONFIGS
 
 HELP = "draw a picture of training batches"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's flags to `parser`."""
-    configuration.add_recipe_argument(parser)
-    configuration.add_task_argument(parser)
+    flags.add_recipe_argument(parser)
+    flags.add_task_argument(parser)
     parser.add_argument(
         "--output",
         required=True,
@@ -35,14 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--images-per-batch", type=int, default=8, metavar="N", help="at most (default: 8)"
     )
-    configs = configuration.CONFIGS.values()
+    configs = CONFIGS.values()
     names = {name for config in configs for name in ("data", *config.BATCHES)}
-    configuration.add_arguments(parser, configs, names)
+    flags.add_arguments(parser, configs, names)
 
 
 def main(options: argparse.Namespace) -> int:
     """Runs the command; returns its exit status."""
-    config = configuration.of_any_task(options)
+    config = flags.of_any_task(options)
     if not config.data:
         raise ValueError("`--data` must be given. See --help.")
     if options.epoch < 0:

@@ -10,15 +10,16 @@ given here, so it is the same on every replica and worker.
 
 import argparse
 
-from train import config as configuration
+from train import flags
+from train.config import CONFIGS, SIZES_AND_BATCHES
 
 HELP = "print the sizes and batches of an epoch"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's flags to `parser`."""
-    configuration.add_recipe_argument(parser)
-    configuration.add_task_argument(parser)
+    flags.add_recipe_argument(parser)
+    flags.add_task_argument(parser)
     parser.add_argument(
         "--images", type=int, metavar="N", help="training images; by default those of --data"
     )
@@ -29,13 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--replicas", type=int, default=1, metavar="N", help="that share a batch (default: 1)"
     )
-    names = ("data", *configuration.SIZES_AND_BATCHES)
-    configuration.add_arguments(parser, configuration.CONFIGS.values(), names)
+    names = ("data", *SIZES_AND_BATCHES)
+    flags.add_arguments(parser, CONFIGS.values(), names)
 
 
 def main(options: argparse.Namespace) -> int:
     """Runs the command; returns its exit status."""
-    config = configuration.of_any_task(options)
+    config = flags.of_any_task(options)
     if options.images is None and not config.data:
         raise ValueError("`--images` or `--data` must be given. See --help.")
     if options.epoch < 0 or options.steps < 0:
@@ -45,7 +46,7 @@ def main(options: argparse.Namespace) -> int:
         )
     from mobilevit_keras.data import Schedule
 
-    values = {name: getattr(config, name) for name in configuration.SIZES_AND_BATCHES}
+    values = {name: getattr(config, name) for name in SIZES_AND_BATCHES}
     schedule = Schedule(**values, num_shards=options.replicas)
     count = options.images
     if count is None:

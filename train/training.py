@@ -4,8 +4,9 @@ import argparse
 import os
 from pathlib import Path
 
-from train import config as configuration
+from train import flags
 from train.config import Config
+from train.recipe_files import load_recipe, recipe_names
 
 
 def add_arguments(parser: argparse.ArgumentParser, config: type[Config]) -> None:
@@ -13,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser, config: type[Config]) -> None
     parser.add_argument(
         "--recipe",
         metavar="NAME",
-        help=f"where the values come from: {', '.join(configuration.recipe_names(config.task))}, "
+        help=f"where the values come from: {', '.join(recipe_names(config.task))}, "
         "or a YAML file with this command's flags as keys",
     )
     parser.add_argument(
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser, config: type[Config]) -> None
         action="store_true",
         help="take the recipe's smoke values: proves that it runs, in seconds",
     )
-    configuration.add_arguments(parser, [config])
+    flags.add_arguments(parser, [config])
 
 
 def train(options: argparse.Namespace, config: type[Config]) -> int:
@@ -29,18 +30,18 @@ def train(options: argparse.Namespace, config: type[Config]) -> int:
 
     Args:
         options: The flags.
-        config: The task's configuration.
+        config: The task's flags.
     """
     if options.smoke and not options.recipe:
         raise ValueError("`--smoke` takes the smoke values of a recipe. Received: no --recipe.")
     saved = Path(getattr(options, "output", "")) / "config.yaml"
     if options.recipe:
-        values = configuration.load_recipe(options.recipe, options.smoke, config.task)
+        values = load_recipe(options.recipe, options.smoke, config.task)
     elif getattr(options, "resume", False) and saved.is_file():
-        values = configuration.load_recipe(str(saved), task=config.task)
+        values = load_recipe(str(saved), task=config.task)
     else:
         values = {"task": config.task}
-    final = configuration.from_options(values, options)
+    final = flags.from_options(values, options)
     for name in ("data", "output"):
         if not getattr(final, name):
             raise ValueError(f"`--{name}` must be given. See --help.")

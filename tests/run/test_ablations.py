@@ -7,7 +7,8 @@ import pytest
 from mobilevit_keras.data import Schedule
 from mobilevit_keras.training.run import compile_for
 from train import assembly
-from train.config import SIZES_AND_BATCHES, ClassificationConfig, load_recipe, recipe_names
+from train.config import SIZES_AND_BATCHES, ClassificationConfig
+from train.recipe_files import load_recipe, recipe_names
 
 ABLATIONS = [name for name in recipe_names() if name.startswith("ablations/")]
 

@@ -22,13 +22,8 @@ from mobilevit_keras.data import Schedule, open_source
 from mobilevit_keras.models import load_model
 from tests.photos import write_coloured_photos
 from train.__main__ import main
-from train.config import (
-    CONFIGS,
-    SIZES_AND_BATCHES,
-    ClassificationConfig,
-    load_recipe,
-    recipe_names,
-)
+from train.config import CONFIGS, SIZES_AND_BATCHES, ClassificationConfig
+from train.recipe_files import load_recipe, recipe_names
 
 
 def train(*arguments) -> int:

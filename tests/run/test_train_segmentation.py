@@ -18,7 +18,8 @@ from tests.run.stopping import check_stopped_is_whole
 from tests.tiny import build_tiny, build_tiny_segmenter
 from train import assembly
 from train.__main__ import main
-from train.config import CONFIGS, SegmentationConfig, load_recipe, recipe_names
+from train.config import CONFIGS, SegmentationConfig
+from train.recipe_files import load_recipe, recipe_names
 
 
 def train(*arguments) -> int:
