@@ -3,11 +3,13 @@
     python -m benchmarks.browser --onnx-python path/to/venv/bin/python [--variant mobilevit_s]
 
 Builds a site with this package's exports and with a plain TF.js conversion of the same model and
-runs the site's benchmark page in Chromium on WebAssembly, on one core. With the other Python, which
-needs torch, transformers, onnx, onnxscript and onnxruntime, Hugging Face's model takes its turns in
-ONNX Runtime Web, which npm fetches. Prints the page's table, the ratios, the time of a first
-prediction, what was transferred for it, the time of one without a network afterwards, and how fast
-live video is answered. Exits with status 1 where a bound is missed.
+runs the site's benchmark page in Chromium on WebAssembly, one thread on one core. With the other
+Python, which needs torch, transformers, onnx, onnxscript and onnxruntime, Hugging Face's model
+takes its turns in ONNX Runtime Web, which npm fetches. Prints the page's table, the ratios, the
+time of a first prediction, what was transferred for it, the time of one without a network
+afterwards, and how fast live video is answered. Exits with status 1 where a bound is missed. Bounds
+of int8 are those of processors with AVX-VNNI (or Arm's dot products): V8 uses no other products of
+bytes.
 """
 
 import argparse
@@ -33,7 +35,7 @@ from convert.site import build_site
 from mobilevit_keras.export import export_tfjs, export_tflite
 from mobilevit_keras.export.check_images import generated_images, open_check_images
 from mobilevit_keras.tasks.task import Comparison
-from tests.run.chromium import chromium
+from tests.run.chromium import chromium, chromium_of
 
 # How many times as fast as the other; where no variant is named, of each.
 BOUNDS = {
@@ -43,9 +45,7 @@ BOUNDS = {
     ("float32", "ONNX Runtime Web float32", None): 1.5,
     ("int8", "ONNX Runtime Web q8", "mobilevit_s"): 2.5,
 }
-FIRST_PREDICTION_S, FIRST_PREDICTION_MB = 2.5, 13.0
-SECOND_VISIT_S = 1.0
-LIVE_MS = {"mobilevit_xxs": 33.0}
+VISITS = {"mobilevit_xxs": {"first": 2.5, "megabytes": 13.0, "again": 1.0, "frame": 33.0}}
 PLAIN = "plain"
 LIVE_SECONDS = 10.0
 ROUNDS = 2
@@ -122,11 +122,9 @@ def predict(page, url: str) -> float:
     return time.perf_counter() - began_at
 
 
-def two_visits(browser, url: str) -> tuple[float, dict[str, int], float]:
-    """Seconds to the first result from an empty cache, the bytes of each file until then, and the
+def two_visits(profile: Path, url: str) -> tuple[float, dict[str, int], float]:
+    """Seconds to the first result with an empty profile, the bytes of each file until then, and the
     seconds to one in a second visit without a network."""
-    context = browser.new_context()
-    page = context.new_page()
     sizes: dict[str, int] = {}
 
     def note(response):
@@ -134,15 +132,18 @@ def two_visits(browser, url: str) -> tuple[float, dict[str, int], float]:
             path = response.url.removeprefix(url) or "index.html"
             sizes.setdefault(path, int(response.headers.get("content-length", 0)))
 
-    context.on("response", note)
-    first = predict(page, url)
-    transferred = dict(sizes)
-    while not page.evaluate(_KEPT):
-        page.wait_for_timeout(50)
-    page.close()
-    context.set_offline(True)
-    again = predict(context.new_page(), url)
-    context.close()
+    with chromium_of(profile) as context:
+        context.on("response", note)
+        page = context.new_page()
+        first = predict(page, url)
+        transferred = dict(sizes)
+        while not page.evaluate(_KEPT):
+            page.wait_for_timeout(50)
+        # Someone looks at the answer, and the browser keeps what it has compiled.
+        page.wait_for_timeout(5000)
+        page.close()
+        context.set_offline(True)
+        again = predict(context.new_page(), url)
     return first, transferred, again
 
 
@@ -189,9 +190,9 @@ def main(arguments: list[str]) -> int:
             other = folder / "onnx"
             onnx_runtime_web.write_page(other, options.onnx_python, options.variant, options.size)
         rows, minima = [], {}
+        with serving(half) as url:
+            first, transferred, again = two_visits(folder / "profile", url)
         with one_core(), chromium() as browser:
-            with serving(half) as url:
-                first, transferred, again = two_visits(browser, url)
             # In turns, and the fastest run: what else goes on disturbs it least.
             for _ in range(ROUNDS):
                 with serving(site) as url:
@@ -213,12 +214,14 @@ def main(arguments: list[str]) -> int:
         )
     for name, ms in minima.items():
         print(f"{name}: {ms:.1f} ms")
+    bound = VISITS.get(options.variant, {}).get
+    megabytes = sum(transferred.values()) / 1e6
     missed = [
         *too_slow(minima, options.variant),
-        *above("first prediction from an empty cache, s", first, FIRST_PREDICTION_S),
-        *above("transferred for it, MB", sum(transferred.values()) / 1e6, FIRST_PREDICTION_MB),
-        *above("prediction in a second visit, offline, s", again, SECOND_VISIT_S),
-        *above("ms for a frame of live video in int8", live, LIVE_MS.get(options.variant)),
+        *above("first prediction from an empty cache in float16, s", first, bound("first")),
+        *above("transferred for it, MB", megabytes, bound("megabytes")),
+        *above("prediction in a second visit, offline, s", again, bound("again")),
+        *above("a frame of live video in int8, ms", live, bound("frame")),
     ]
     for path, size in sorted(transferred.items(), key=lambda item: -item[1]):
         print(f"  {size:>10,} {path}")

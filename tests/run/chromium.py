@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
@@ -44,6 +45,28 @@ def chromium(flags: Sequence[str] = ()) -> Iterator:
             yield browser
         finally:
             browser.close()
+
+
+@contextmanager
+def chromium_of(profile: str | Path) -> Iterator:
+    """The same with a person's profile, in which what was compiled is kept for the next visit.
+
+    Args:
+        profile: Folder of the profile.
+
+    Yields:
+        Playwright's `BrowserContext`.
+    """
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            str(profile), executable_path=find_chromium(), args=list(FLAGS)
+        )
+        try:
+            yield context
+        finally:
+            context.close()
 
 
 if __name__ == "__main__":

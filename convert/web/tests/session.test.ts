@@ -35,8 +35,9 @@ function page({ models = ["m"] } = {}) {
   const pictures: Frame[] = [];
   const asked: { model: string; image: Frame; last: boolean; answer: Later<string> }[] = [];
   const permission: Later<void>[] = [];
+  const served: string[] = [];
   const fake = {
-    log, states, cameras, frames, pictures, asked, permission, models,
+    log, states, cameras, served, frames, pictures, asked, permission, models,
     automatic: true,
     released: [] as string[][],
     time: 0,
@@ -64,7 +65,7 @@ function page({ models = ["m"] } = {}) {
         permission.push(wait);
         if (fake.automatic) wait.resolve();
         await wait.promise;
-        const made = { on: true, end, camera: { facing, stream: {} as MediaStream, stop: () => { made.on = false; } } };
+        const made = { on: true, end, camera: { facing, stream: {} as MediaStream, serve: async (mode: string) => void served.push(mode), stop: () => { made.on = false; } } };
         cameras.push(made);
         return made.camera;
       },
@@ -231,6 +232,7 @@ test("rapid switches between camera and live leave one loop", async () => {
     await settle();
   }
   assert.equal(made.lit(), 1);
+  assert.deepEqual(made.served, ["live", "camera", "live", "camera", "live"]);
   for (let round = 0; round < 5; round++) {
     for (const { answer } of made.asked) answer.resolve("cat");
     await settle();

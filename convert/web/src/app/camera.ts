@@ -4,12 +4,26 @@ import { text } from "./text";
 
 export type Facing = "environment" | "user";
 
+/** What its pictures are for: to be taken, or one after another for a model. */
+export type Mode = "camera" | "live";
+
 /** A camera that is on, until `stop`. */
 export interface OpenCamera {
   readonly stream: MediaStream;
   readonly facing: Facing;
+  /** Asks for pictures of a size that is right for this; a camera that has no other goes on. */
+  serve(mode: Mode): Promise<void>;
   stop(): void;
 }
+
+/**
+ * Wanted widths and heights. Models see a few hundred pixels: of a larger live picture most of a
+ * frame's time would go into its colours, which come as brightness and hue.
+ */
+const SIZES: Record<Mode, MediaTrackConstraints> = {
+  camera: { width: { ideal: 1280 }, height: { ideal: 960 } },
+  live: { width: { ideal: 640 }, height: { ideal: 480 } },
+};
 
 function cameraError(error: unknown): UserError {
   const name = error instanceof DOMException ? error.name : "";
@@ -48,7 +62,7 @@ export class Camera {
     try {
       const stream = await navigator.mediaDevices.getUserMedia({
         audio: false,
-        video: { facingMode: { ideal: facing }, width: { ideal: 1280 }, height: { ideal: 960 } },
+        video: { facingMode: { ideal: facing }, ...SIZES.camera },
       });
       for (const track of stream.getTracks()) track.addEventListener("ended", onEnd);
       const stop = () => {
@@ -57,7 +71,12 @@ export class Camera {
           track.stop();
         }
       };
-      return { stream, facing, stop };
+      const serve = async (mode: Mode) => {
+        const [track] = stream.getVideoTracks();
+        const wanted = { facingMode: { ideal: facing }, ...SIZES[mode] };
+        await track?.applyConstraints(wanted).catch(() => undefined);
+      };
+      return { stream, facing, serve, stop };
     } catch (error) {
       throw cameraError(error);
     }

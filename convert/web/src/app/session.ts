@@ -5,9 +5,9 @@
  * Whatever is begun has a number. What comes back under an older one is dropped: no result stands
  * beside another image, and no camera that opens late stays on.
  */
-import type { Facing, OpenCamera } from "./camera";
+import type { Facing, Mode, OpenCamera } from "./camera";
 
-export type Mode = "camera" | "live";
+export type { Mode };
 
 export type State =
   | { readonly name: "empty" }
@@ -251,6 +251,7 @@ export class Session<Model, Answer> {
   private async play(mode: Mode): Promise<void> {
     const { view } = this.ports;
     const turn = this.enter({ name: mode });
+    void this.camera?.serve(mode);
     if (mode === "camera") return view.begin([]);
     let models = this.ports.models();
     view.begin(models);
