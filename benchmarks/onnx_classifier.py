@@ -11,30 +11,17 @@ from pathlib import Path
 import onnxruntime.quantization
 import torch
 import transformers
-from torch_step import VARIANTS
-
-
-class Logits(torch.nn.Module):
-    """The model's logits alone, of which a converter can make an output."""
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.model(pixel_values=images).logits
+from torch_models import VARIANTS, Logits, config_of, vary_norms
 
 
 def natural(model: torch.nn.Module, size: int) -> torch.nn.Module:
     """Gives norms varied scales, and the statistics of images: a fresh network's signal fades."""
-    norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    vary_norms(model)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    coarse = torch.rand(4, 3, 8, 8)
     with torch.no_grad():
-        for module in (*norms, *(m for m in model.modules() if isinstance(m, torch.nn.LayerNorm))):
-            module.weight.uniform_(0.5, 1.5)
-            module.bias.normal_(0.0, 0.2)
-        for norm in norms:
-            norm.momentum = 1.0
-        coarse = torch.rand(4, 3, 8, 8)
         model.train()(torch.nn.functional.interpolate(coarse, size=(size, size), mode="bicubic"))
     return model.eval()
 
@@ -46,15 +33,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, required=True)
     options = parser.parse_args()
     torch.manual_seed(0)
-    hidden_sizes, neck_hidden_sizes, expand_ratio, _ = VARIANTS[options.variant]
-    config = transformers.MobileViTConfig(
-        image_size=options.size,
-        hidden_sizes=hidden_sizes,
-        neck_hidden_sizes=neck_hidden_sizes,
-        expand_ratio=expand_ratio,
-        hidden_dropout_prob=0.0,
-        num_labels=1000,
-    )
+    config = config_of(options.variant, options.size, num_labels=1000)
     model = natural(Logits(transformers.MobileViTForImageClassification(config)), options.size)
     images = torch.rand(1, 3, options.size, options.size)
     full, q8 = (options.folder / f"{name}.onnx" for name in ("float32", "q8"))

@@ -10,13 +10,7 @@ import time
 
 import torch
 import transformers
-
-# As in apple/mobilevit-*: transformer widths, widths from the stem to the expansion, MV2 expansion.
-VARIANTS = {
-    "mobilevit_xxs": ([64, 80, 96], [16, 16, 24, 48, 64, 80, 320], 2.0, 0.05),
-    "mobilevit_xs": ([96, 120, 144], [16, 32, 48, 64, 80, 96, 384], 4.0, 0.1),
-    "mobilevit_s": ([144, 192, 240], [16, 32, 64, 96, 128, 160, 640], 4.0, 0.1),
-}
+from torch_models import VARIANTS, config_of
 
 
 def classification(config, options):
@@ -49,14 +43,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    hidden_sizes, neck_hidden_sizes, expand_ratio, dropout = VARIANTS[options.variant]
-    config = transformers.MobileViTConfig(
-        image_size=options.size,
-        hidden_sizes=hidden_sizes,
-        neck_hidden_sizes=neck_hidden_sizes,
-        expand_ratio=expand_ratio,
-        hidden_dropout_prob=dropout,
-    )
+    config = config_of(options.variant, options.size)
     model, loss_of = globals()[options.task](config, options)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-4, weight_decay=0.01)
     images = torch.rand(options.batch_size, 3, options.size, options.size)
