@@ -122,6 +122,8 @@ def test_another_version_of_the_page_measures_anew(page):
 def test_a_runtime_chosen_by_name_is_not_measured(page):
     files = loaded(page)
     page.goto("/")
+    # What was begun before the choice is none of it.
+    page.locator("#status", has_text="Runs on").wait_for()
     choose_runtime(page, "tfjs-wasm")
     del files[:]
     page.locator("#samples button").first.click()
