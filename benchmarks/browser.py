@@ -174,7 +174,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--variant", default="mobilevit_xxs", choices=list(VARIANTS))
+    parser.add_argument("--variant", default="mobilevit_xxs", choices=VARIANTS)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--runs", type=int, default=50)
     parser.add_argument("--onnx-python", metavar="FILE")

@@ -30,7 +30,7 @@ def train(options: argparse.Namespace, config: type[Config]) -> int:
 
     Args:
         options: The flags.
-        config: The task's flags.
+        config: The task's configuration.
     """
     if options.smoke and not options.recipe:
         raise ValueError("`--smoke` takes the smoke values of a recipe. Received: no --recipe.")

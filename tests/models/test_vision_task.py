@@ -129,7 +129,8 @@ class TestPresets:
             Detector.from_preset(run[0])
 
     def test_nothing_by_that_name(self):
-        with pytest.raises(ValueError, match="a file that is there, the folder of a training"):
+        rule = "a file that is there, the folder of a training or a preset"
+        with pytest.raises(ValueError, match=rule):
             mv.MobileViTImageClassifier.from_preset("mobilevit_m.in1k")
 
 

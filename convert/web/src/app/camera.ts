@@ -59,11 +59,9 @@ export class Camera {
   async request(facing: Facing, onEnd: () => void): Promise<OpenCamera> {
     if (!window.isSecureContext) throw new UserError(text.errors.camera_insecure);
     if (!navigator.mediaDevices) throw new UserError(text.errors.no_camera);
+    const wanted = (mode: Mode) => ({ facingMode: { ideal: facing }, ...SIZES[mode] });
     try {
-      const stream = await navigator.mediaDevices.getUserMedia({
-        audio: false,
-        video: { facingMode: { ideal: facing }, ...SIZES.camera },
-      });
+      const stream = await navigator.mediaDevices.getUserMedia({ audio: false, video: wanted("camera") });
       for (const track of stream.getTracks()) track.addEventListener("ended", onEnd);
       const stop = () => {
         for (const track of stream.getTracks()) {
@@ -73,8 +71,7 @@ export class Camera {
       };
       const serve = async (mode: Mode) => {
         const [track] = stream.getVideoTracks();
-        const wanted = { facingMode: { ideal: facing }, ...SIZES[mode] };
-        await track?.applyConstraints(wanted).catch(() => undefined);
+        await track?.applyConstraints(wanted(mode)).catch(() => undefined);
       };
       return { stream, facing, serve, stop };
     } catch (error) {

@@ -2,7 +2,7 @@
 import { RUNTIMES, type RuntimeName, type Size } from "../infer";
 import { Automatic } from "./automatic";
 import { Board } from "./board";
-import { Camera } from "./camera";
+import { Camera, type Mode } from "./camera";
 import { byId, make } from "./dom";
 import { Engine, EngineError } from "./engine";
 import { droppedEntries, Folder } from "./folder";
@@ -10,7 +10,7 @@ import { type ChosenImage, fileFrom, isModel, readImage, UserError } from "./ima
 import { keepForOffline, registerServiceWorker } from "./offline";
 import type { Answer, ModelSpec, ModelState, Progress } from "./protocol";
 import { failureText, modelCard, statusOf } from "./results";
-import { type Mode, type Picture, Session, type State } from "./session";
+import { type Picture, Session, type State } from "./session";
 import { copyText, sharePicture } from "./share";
 import { linkedModels, linkTo, modelOfFile, readSite, type Site, type SiteModel } from "./site";
 import { Overlay } from "./stage/overlay";

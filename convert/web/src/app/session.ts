@@ -7,8 +7,6 @@
  */
 import type { Facing, Mode, OpenCamera } from "./camera";
 
-export type { Mode };
-
 export type State =
   | { readonly name: "empty" }
   | { readonly name: "image"; readonly predicting: boolean }
