@@ -176,6 +176,16 @@ class VisionTask(keras.Model):
         if self.optimizer is not None:
             self.optimizer.build(self.trainable_variables)
 
+    def make_train_function(self, force=False):
+        """Keras's own; the optimizer's variables are made before it.
+
+        Made within the step, each is an initial value under a condition, and all of the step is
+        traced twice: half a minute for the smallest model.
+        """
+        if self.optimizer is not None and not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+        return super().make_train_function(force)
+
     def train_step(self, *arguments):
         return train_step_on(super().train_step, *arguments)
 

@@ -70,8 +70,6 @@ def compile_for(
     optimizer = recipe.optimizer(total_steps, model)
     if model.dtype_policy.compute_dtype == "float16":
         optimizer = LossScaleOptimizer(optimizer)
-    # A step that makes variables is traced twice, and one trace takes ten seconds.
-    optimizer.build(model.trainable_variables)
     model.compile(
         optimizer, task.loss(), metrics=task.metrics(model), jit_compile=recipe.jit_compile
     )

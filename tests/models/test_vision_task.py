@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 import mobilevit_keras as mv
+from mobilevit_keras.models import vision_task
+from mobilevit_keras.models.steps import train_step_on
 from tests.tiny import build_tiny
 
 
@@ -60,7 +62,21 @@ def test_a_model_of_the_pyramid_shares_the_graph(rng):
     np.testing.assert_array_equal(outputs["P5"], model.backbone(x))
 
 
-@pytest.mark.slow
+def test_a_step_is_traced_once(rng, monkeypatch):
+    """The optimizer's variables made within it would have it traced twice."""
+    traces = []
+
+    def traced(*arguments):
+        traces.append(arguments)
+        return train_step_on(*arguments)
+
+    monkeypatch.setattr(vision_task, "train_step_on", traced)
+    model = build_tiny()
+    model.compile()
+    model.fit(rng.random((4, 32, 32, 3), "float32"), np.arange(4) % 3, batch_size=2, verbose=0)
+    assert len(traces) == 1
+
+
 def test_compile_without_arguments_learns(rng):
     model = build_tiny()
     x = rng.random((6, 32, 32, 3), "float32")
