@@ -77,6 +77,7 @@ def test_a_step_is_traced_once(rng, monkeypatch):
     assert len(traces) == 1
 
 
+@pytest.mark.slow
 def test_compile_without_arguments_learns(rng):
     model = build_tiny()
     x = rng.random((6, 32, 32, 3), "float32")
