@@ -1,6 +1,7 @@
 """The browser application in a real Chromium: its answers are Keras's, however an image comes."""
 
 import re
+import struct
 
 import numpy as np
 import pytest
@@ -134,6 +135,35 @@ def with_alpha(photo: Image.Image, *values: int) -> bytes:
     return encoded(image)
 
 
+def exchanging_profile() -> bytes:
+    """An ICC profile whose red is blue: what heeds it exchanges an image's colours."""
+
+    def fixed(*numbers: float) -> bytes:
+        return struct.pack(f">{len(numbers)}i", *(round(65536 * number) for number in numbers))
+
+    # The matrix of sRGB by columns, blue's first.
+    primaries = ((0.1431, 0.0606, 0.7141), (0.3851, 0.7169, 0.0971), (0.4361, 0.2225, 0.0139))
+    name = b"exchanged\0"
+    tags = {
+        b"desc": b"desc\0\0\0\0" + struct.pack(">I", len(name)) + name + bytes(78),
+        b"cprt": b"text\0\0\0\0none\0",
+        b"wtpt": b"XYZ \0\0\0\0" + fixed(0.9642, 1, 0.8249),
+    }
+    for letter, column in zip(b"rgb", primaries, strict=True):
+        tags[bytes([letter]) + b"XYZ"] = b"XYZ \0\0\0\0" + fixed(*column)
+        tags[bytes([letter]) + b"TRC"] = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(2.2 * 256))
+    table, body = struct.pack(">I", len(tags)), b""
+    start = 128 + 4 + 12 * len(tags)
+    for tag, contents in tags.items():
+        table += tag + struct.pack(">II", start + len(body), len(contents))
+        body += contents + bytes(-len(contents) % 4)
+    header = struct.pack(">I4sI", start + len(body), b"", 0x02100000) + b"mntrRGB XYZ "
+    header += (
+        struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp" + bytes(28) + fixed(0.9642, 1, 0.8249)
+    )
+    return header.ljust(128, b"\0") + table + body
+
+
 def unusual_images(photo: Image.Image) -> dict[str, tuple[str, bytes, str]]:
     """Files that need care when they are decoded, by name: suffix, contents, MIME type."""
     exif = Image.Exif()
@@ -146,6 +176,11 @@ def unusual_images(photo: Image.Image) -> dict[str, tuple[str, bytes, str]]:
     }
     return opacities | {
         "opacities": (".png", with_alpha(photo, 0, 1, 128, 254, 255), "image/png"),
+        "icc": (
+            ".jpg",
+            encoded(photo, "JPEG", quality=95, icc_profile=exchanging_profile()),
+            "image/jpeg",
+        ),
         "rotated": (".jpg", encoded(photo, "JPEG", quality=95, exif=exif), "image/jpeg"),
         "cmyk": (".jpg", encoded(photo.convert("CMYK"), "JPEG", quality=95), "image/jpeg"),
         "grey": (".jpg", encoded(photo.convert("L"), "JPEG", quality=95), "image/jpeg"),
@@ -194,6 +229,35 @@ def test_colours_under_transparent_pixels_are_read_as_stored(page, width):
     )
     for data in found:
         np.testing.assert_array_equal(np.array(data).reshape(pixels.shape), pixels)
+
+
+@pytest.mark.parametrize("opacity", [255, 254])
+def test_a_large_image_is_never_a_whole_canvas(page, opacity):
+    """Phones have none of its size, and it would be a third copy."""
+    pixels = np.full((2500, 3000, 4), opacity, np.uint8)
+    pixels[..., 0] = np.arange(2500)[:, None] % 251
+    pixels[..., 1] = np.arange(3000)[None] % 241
+    page.goto("/models.json")
+    largest, found = page.evaluate(
+        """async (url) => {
+          const { pixelsOf } = await import("/infer.js");
+          const blob = await (await fetch(url)).blob();
+          let largest = 0;
+          const Whole = OffscreenCanvas;
+          self.OffscreenCanvas = function (width, height) {
+            largest = Math.max(largest, width * height);
+            return new Whole(width, height);
+          };
+          const { data, width } = await pixelsOf(blob);
+          const places = [[0, 0], [1397, 2999], [1398, 7], [2499, 2999], [2047, 2048]];
+          const pixel = ([y, x]) => Array.from(data.subarray(4 * (y * width + x)).subarray(0, 4));
+          return [largest, places.map(pixel)];
+        }""",
+        data_url(encoded(Image.fromarray(pixels), compress_level=1)),
+    )
+    assert largest <= 2048**2
+    places = ((0, 0), (1397, 2999), (1398, 7), (2499, 2999), (2047, 2048))
+    assert found == [pixels[place].tolist() for place in places]
 
 
 def test_a_chosen_image_shows_the_five_best_and_both_times(page, exported):

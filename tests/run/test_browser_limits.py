@@ -30,7 +30,7 @@ from tests.run.browser_page import (
     settled,
     top_five,
 )
-from tests.run.conftest import CLASS_NAMES, OTHER_HOST
+from tests.run.conftest import CLASS_NAMES, OTHER_HOST, SIZE
 
 pytestmark = pytest.mark.slow
 
@@ -77,6 +77,18 @@ def test_files_that_are_no_usable_image(page, exported, kind):
     open_app(page)
     give_file(page, make(exported), mime, "choose")
     assert message in error_text(page)
+    assert_next_prediction_works(page, exported)
+
+
+def test_an_image_as_large_as_possible(page, exported):
+    """64 megapixels, on which a page could run out of memory."""
+    white = encoded(Image.new("L", (8000, 8000), 255))
+    open_app(page)
+    give_file(page, white, "image/png", "choose")
+    found = settled(page)
+    give_file(page, encoded(Image.new("L", (80, 80), 255)), "image/png", "choose")
+    page.locator("#preview[width='80']").wait_for()
+    assert settled(page) == [(name, pytest.approx(share, abs=1e-3)) for name, share in found]
     assert_next_prediction_works(page, exported)
 
 
@@ -170,7 +182,7 @@ def test_a_damaged_model_is_refused_by_its_runtime(page, exported):
     page.context.route("**/*.tflite", damage)
     page.goto("/")
     page.select_option("#runtime", "litert-wasm")
-    assert "No runtime can run this model here" in error_text(page)
+    assert "No runtime can run this model here: LiteRT.js, WebAssembly: " in error_text(page)
     page.context.unroute("**/*.tflite")
     assert_next_prediction_works(page, exported)
 
@@ -258,6 +270,34 @@ def test_lost_graphics_device(page, exported):
     worker.evaluate("() => self.device.destroy()")
     page.click("#predict")
     assert "The computation stopped" in error_text(page)
+    assert_next_prediction_works(page, exported)
+
+
+@pytest.mark.slow
+def test_lost_graphics_context(page, exported):
+    """The same of WebGL, whose answer TensorFlow.js then awaits for ever."""
+    # Drawn in software.
+    page.set_default_timeout(90_000)
+    open_app(page)
+    worker = own_worker(page)
+    worker.evaluate(
+        """() => {
+          const original = OffscreenCanvas.prototype.getContext;
+          OffscreenCanvas.prototype.getContext = function (kind, ...options) {
+            const context = original.call(this, kind, ...options);
+            if (kind.startsWith("webgl")) (self.contexts ??= []).push(context);
+            return context;
+          };
+        }"""
+    )
+    choose_runtime(page, "tfjs-webgl")
+    page.locator("#samples button").nth(1).click()
+    assert settled(page)
+    worker.evaluate(
+        "() => contexts.forEach((one) => one.getExtension('WEBGL_lose_context')?.loseContext())"
+    )
+    page.click("#predict")
+    assert "The computation stopped: the graphics context was lost" in error_text(page)
     assert_next_prediction_works(page, exported)
 
 
@@ -409,6 +449,47 @@ def test_a_model_file_dropped_onto_the_page(page, exported, tmp_path):
     write_archive(path, {"labels.txt": b"a"})
     give_file(page, path.read_bytes(), "", "drop", "other.tflite")
     assert "other.tflite does not say what it recognises" in error_text(page)
+
+
+def test_a_model_dropped_beside_a_photo_says_what_it_is(page, exported):
+    open_app(page)
+    # What is measured would tell it later.
+    choose_runtime(page, "litert-wasm")
+    page.locator("#samples button").first.click()
+    settled(page)
+    contents = (exported.run_dir / "model_float16.tflite").read_bytes()
+    give_file(page, contents, "", "drop", "mine.tflite")
+    page.locator(".model-card", has_text="mine.tflite").wait_for()
+    detail = page.locator("#models label", has_text="mine.tflite").locator("small")
+    assert detail.inner_text().startswith(f"{SIZE} × {SIZE} pixels")
+
+
+NO_MODELS = {
+    "text": (lambda _: b"no model at all", "is not a model"),
+    "empty": (lambda _: b"", "is not a model"),
+    "truncated": (lambda file: file[:-400], "does not say what it recognises: it is incomplete"),
+    "damaged": (lambda file: file[:64] + bytes(9000) + file[9064:], "No runtime can run"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_MODELS)
+def test_a_dropped_file_that_is_no_model_changes_nothing(page, exported, kind):
+    spoil, message = NO_MODELS[kind]
+    open_app(page)
+    page.locator("#models input").nth(1).check()
+    page.locator("#models input").nth(0).uncheck()
+    page.locator("#samples button").first.click()
+    found = settled(page)
+    contents = spoil((exported.run_dir / "model.tflite").read_bytes())
+    give_file(page, contents, "", "drop", "mine.tflite")
+    assert message in error_text(page)
+    assert "no file for it" not in error_text(page)
+    page.locator("#status", has_text="Runs on").wait_for()
+    assert settled(page) == found
+    assert page.locator("#models label", has_text="mine").count() == 0
+    checked = page.locator("#models input").evaluate_all("all => all.map(one => one.checked)")
+    assert checked == [False, True]
+    assert error_text(page), "it stays"
 
 
 @contextmanager

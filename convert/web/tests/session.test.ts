@@ -257,6 +257,26 @@ test("a live loop ends when its models fail, without asking for ever", async () 
   assert.deepEqual(made.session.state, { name: "empty" });
 });
 
+test("live video goes on while no model is selected", async () => {
+  const made = page();
+  void made.session.open("live");
+  await settle();
+  made.fake.models = [];
+  void made.session.configure();
+  made.asked[0]!.answer.resolve("late");
+  await settle();
+  assert.deepEqual(made.session.state, { name: "live" });
+  assert.equal(made.lit(), 1);
+  assert.equal(made.asked.length, 1, "nobody is asked");
+  made.fake.models = ["n"];
+  void made.session.configure();
+  await settle();
+  assert.equal(made.asked[1]!.model, "n");
+  void made.session.close();
+  await settle();
+  assert.equal(made.lit(), 0);
+});
+
 test("a capture turns the camera off and is predicted", async () => {
   const made = page();
   void made.session.open("camera");

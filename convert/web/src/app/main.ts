@@ -87,6 +87,7 @@ function showState(state: State): void {
   byId("camera-bar").hidden = !hasCamera;
   byId<HTMLButtonElement>("capture").disabled = !isOn;
   byId("rate").hidden = state.name !== "live";
+  if (state.name === "empty") byId("control").hidden = true;
   // There is nothing to set until a picture is taken; the buttons below stay where they are.
   byId("control").style.visibility = state.name === "camera" ? "hidden" : "";
   byId("camera").setAttribute("aria-pressed", String(mode === "camera"));
@@ -222,11 +223,14 @@ const session: Session<SiteModel, Answer> = new Session<SiteModel, Answer>({
       board.answer(model, answer, isLive);
       if (isAutomatic()) automatic.answered(model, image);
       showRunning(model, answer.state);
+      // An answer does not say what else stands in a given file.
+      if (isUnknown(model)) void prepare(model).catch(() => undefined);
     },
     failed(model, error) {
       board.failed(model);
       showStatus(model, make("p", {}, text.notLoaded(model.title)));
       complain(error);
+      if (isUnknown(model)) void withdraw(model).catch(complain);
     },
     done(answers) {
       board.announce();
@@ -236,7 +240,7 @@ const session: Session<SiteModel, Answer> = new Session<SiteModel, Answer>({
       showStatus(model, make("p", {}, text.loading(model.title)));
     },
     rate(framesPerSecond) {
-      byId("rate").textContent = text.framesPerSecond(framesPerSecond);
+      byId("rate").textContent = framesPerSecond > 0 ? text.framesPerSecond(framesPerSecond) : "";
     },
     complain,
   },
@@ -281,11 +285,29 @@ function take(file: File): void {
   else act(() => choose(() => Promise.resolve(file)));
 }
 
+/** What was selected before a given file, by its name. */
+const replaced = new Map<string, readonly SiteModel[]>();
+
 /** Adds a model that a person gave the page, and selects it alone. */
 async function addFile(file: File): Promise<void> {
   const model = modelOfFile(file);
+  replaced.set(model.id, selectedModels());
   site.models.push(model);
   showModels(new Set([model.id]));
+  await configure();
+}
+
+/** Whether a model is a given file that has not said what it is. */
+function isUnknown({ file, reports }: SiteModel): boolean {
+  return file !== undefined && reports.tflite === undefined;
+}
+
+/** Leaves out a given file that is no model of this page's: what was selected before stands again. */
+async function withdraw(model: SiteModel): Promise<void> {
+  site.models = site.models.filter((other) => other !== model);
+  const others = selectedModels();
+  const selected = others.length > 0 ? others : (replaced.get(model.id) ?? []);
+  showModels(new Set(selected.map(({ id }) => id)));
   await configure();
 }
 

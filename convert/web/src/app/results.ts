@@ -10,6 +10,12 @@ function fileName(file: string): string {
   return URL.canParse(file) ? decodeURI(new URL(file).pathname) : file;
 }
 
+/** Reasons with the runtimes' names as people read them. */
+function named(reasons: string): string {
+  const names = new RegExp(`\\b(${Object.keys(text.runtimes).join("|")})(?=: )`, "g");
+  return reasons.replace(names, (name) => text.runtimes[name as keyof typeof text.runtimes]);
+}
+
 /** A sentence for a failed request. */
 export function failureText({ code, message, details }: Failure): string {
   const file = details.file ? fileName(details.file) : message;
@@ -20,7 +26,7 @@ export function failureText({ code, message, details }: Failure): string {
     case "not_described":
       return text.errors[code](file);
     case "no_runtime":
-      return text.errors.no_runtime(details.reasons ?? message);
+      return text.errors.no_runtime(named(details.reasons ?? message));
     case "cancelled":
       return text.errors.cancelled;
     case "wrong_task":

@@ -39,6 +39,7 @@ export interface View<Model, Answer> {
   /** An image's run has ended with these answers. */
   done(answers: readonly (readonly [Model, Answer])[]): void;
   loading(model: Model): void;
+  /** 0 before the first frame. */
   rate(framesPerSecond: number): void;
   complain(error: unknown): void;
 }
@@ -253,6 +254,9 @@ export class Session<Model, Answer> {
     if (mode === "camera") return view.begin([]);
     let models = this.ports.models();
     view.begin(models);
+    view.rate(0);
+    // One is taken away before another is chosen: the video goes on meanwhile.
+    if (models.length === 0) return;
     let smoothed = 0;
     let last = this.ports.now();
     while (turn === this.turn) {

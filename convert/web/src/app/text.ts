@@ -59,7 +59,7 @@ export const text = {
   objectCount: (count: number, best: string) => (count === 1 ? best : `${count} ×, up to ${best}`),
   object: (label: string, share: string, [left, top, right, bottom]: readonly number[]) =>
     `${label} ${share} from (${left}, ${top}) to (${right}, ${bottom})`,
-  answer: (label: string, share: string) => `${label}  ${share}`,
+  answer: (label: string, share: string) => `${label}  ${share.replace(" ", "\u00a0")}`,
   precisions: {
     float32: "full precision",
     float16: "half precision",
@@ -151,9 +151,9 @@ export const text = {
   errors: {
     cancelled: "The download was cancelled.",
     not_found: (file: string) => `The file ${file} is missing or cannot be reached.`,
-    truncated: (file: string) => `The file ${file} is incomplete. Build the site again.`,
+    truncated: (file: string) => `The file ${file} is incomplete. Try again, or build the site again.`,
     not_described: (file: string) =>
-      `The file ${file} does not say what it recognises. Export it again with this version.`,
+      `The file ${file} does not say what it recognises: it is incomplete, or another program's. Export it again with this version.`,
     not_a_model: (file: string) => `The file ${file} is not a model that this page can read.`,
     wrong_task: (reason: string) => `This page cannot use this model: ${reason}`,
     no_runtime: (reasons: string) => `No runtime can run this model here: ${reasons}.`,

@@ -14,6 +14,8 @@ export const BITMAP_OPTIONS: ImageBitmapOptions = {
 
 /** Side of the parts that a graphics processor is given; every one takes as much. */
 const TILE = 2048;
+/** Pixels of a canvas: phones have no larger ones, and a whole one would be a third copy. */
+const STRIP = TILE * TILE;
 
 /**
  * Decodes an image, or reads a decoded one.
@@ -38,12 +40,22 @@ export async function pixelsOf(image: ImageSource): Promise<Pixels> {
 
 async function readBitmap(bitmap: ImageBitmap): Promise<Pixels> {
   const { width, height } = bitmap;
-  const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  const rows = Math.min(height, Math.max(1, Math.floor(STRIP / width)));
+  const context = new OffscreenCanvas(width, rows).getContext("2d", { willReadFrequently: true });
   if (!context) throw new InferError("not_an_image", "The image is too large for a canvas.");
-  context.drawImage(bitmap, 0, 0);
-  const pixels = context.getImageData(0, 0, width, height);
-  if (isOpaque(pixels)) return pixels;
-  return (await readStored(bitmap)) ?? pixels;
+  context.globalCompositeOperation = "copy";
+  let pixels: Pixels;
+  const strip = (top: number) => {
+    context.drawImage(bitmap, 0, -top);
+    return context.getImageData(0, 0, width, Math.min(rows, height - top));
+  };
+  if (rows === height) pixels = strip(0);
+  else {
+    pixels = { data: new Uint8Array(4 * width * height), width, height };
+    for (let top = 0; top < height; top += rows) pixels.data.set(strip(top).data, 4 * top * width);
+  }
+  if (!isOpaque(pixels)) await readStored(bitmap, pixels);
+  return pixels;
 }
 
 function isOpaque({ data }: Pixels): boolean {
@@ -52,14 +64,12 @@ function isOpaque({ data }: Pixels): boolean {
 }
 
 /**
- * Colours as they are stored, under transparent pixels too. A canvas multiplies them by alpha and
- * loses them; a texture does not. Null where there is no WebGL.
+ * Puts in colours as they are stored, under transparent pixels too. A canvas multiplies them by alpha
+ * and loses them; a texture does not. Without WebGL the pixels stay as they are.
  */
-async function readStored(bitmap: ImageBitmap): Promise<Pixels | null> {
+async function readStored(bitmap: ImageBitmap, { data, width, height }: Pixels): Promise<void> {
   const gl = new OffscreenCanvas(1, 1).getContext("webgl");
-  if (!gl) return null;
-  const { width, height } = bitmap;
-  const data = new Uint8Array(width * height * 4);
+  if (!gl) return;
   try {
     gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
     gl.bindFramebuffer(gl.FRAMEBUFFER, gl.createFramebuffer());
@@ -79,13 +89,13 @@ async function readStored(bitmap: ImageBitmap): Promise<Pixels | null> {
         gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, texture, 0);
         const part = new Uint8Array(columns * rows * 4);
         gl.readPixels(0, 0, columns, rows, gl.RGBA, gl.UNSIGNED_BYTE, part);
+        if (gl.getError() !== gl.NO_ERROR) return;
         for (let row = 0; row < rows; row++) {
           const line = part.subarray(4 * row * columns, 4 * (row + 1) * columns);
           data.set(line, 4 * ((top + row) * width + left));
         }
       }
     }
-    return gl.getError() === gl.NO_ERROR ? { data, width, height } : null;
   } finally {
     gl.getExtension("WEBGL_lose_context")?.loseContext();
   }

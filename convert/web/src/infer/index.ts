@@ -169,6 +169,10 @@ export async function load(source: Source, options: LoadOptions = {}): Promise<A
       rejected.push({ runtime: candidate, reason: reasonOf(error) });
     }
   }
-  const reasons = rejected.map(({ runtime: name, reason }) => `${name}: ${reason}`).join("; ");
+  // That there is no file for a runtime says nothing where others were tried.
+  const tried = rejected.filter(({ runtime: name }) => formats.has(formatOf(name)));
+  const reasons = (tried.length > 0 ? tried : rejected)
+    .map(({ runtime: name, reason }) => `${name}: ${reason}`)
+    .join("; ");
   throw new InferError("no_runtime", `No runtime can run this model (${reasons}).`, { reasons });
 }

@@ -61,9 +61,16 @@ async function useBackend(backend: Backend, options: SessionOptions): Promise<[C
   return [tf, backend === "wasm" ? Math.max(1, threads()) : 0];
 }
 
-function isContextLost(tf: Core): boolean {
-  const { gpgpu } = tf.backend() as { gpgpu?: { gl: WebGLRenderingContext } };
-  return gpgpu?.gl.isContextLost() ?? false;
+/** Fails when the backend's WebGL context is lost; stays open without one. */
+function contextLoss(tf: Core): Promise<never> {
+  const { gpgpu } = tf.backend() as { gpgpu?: { gl: { canvas: EventTarget } } };
+  const loss = new Promise<never>((_, reject) => {
+    const fail = () => reject(new Error("the graphics context was lost"));
+    gpgpu?.gl.canvas.addEventListener("webglcontextlost", fail, { once: true });
+  });
+  // Also while nothing runs.
+  loss.catch(() => undefined);
+  return loss;
 }
 
 /** Compiles a graph model whose files were read already. */
@@ -89,6 +96,7 @@ export async function openTfjs(
   void device?.lost.then((info) => {
     lost = info.message || "the graphics device was lost";
   });
+  const loss = contextLoss(tf);
   if (model.inputs.length !== 1) {
     const count = model.inputs.length;
     model.dispose();
@@ -115,9 +123,8 @@ export async function openTfjs(
       let outputs: Tensor[] = [];
       try {
         outputs = [model.execute({ [inputName]: tensor }, outputNames.map(([, name]) => name))].flat();
-        const values = await Promise.all(outputs.map((output) => output.data()));
-        // A lost WebGL context computes zeros without a word.
-        if (isContextLost(tf)) throw new Error("the graphics context was lost");
+        // TensorFlow.js waits for a lost context for ever.
+        const values = await Promise.race([loss, Promise.all(outputs.map((output) => output.data()))]);
         return Object.fromEntries(
           values.map((value, index) => [outputNames[index]![0], Float32Array.from(value)]),
         );
