@@ -1,13 +1,14 @@
 """A few validation images beside the model, for checks of exports and for the demonstration."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import tensorflow as tf
 
-from mobilevit_keras.data import Source
+from mobilevit_keras.data import Source, decode_image
 from mobilevit_keras.data.source import seed_pair
-from mobilevit_keras.data.threads import num_cores, untuned
+from mobilevit_keras.data.threads import untuned
 from mobilevit_keras.files import atomic_directory
 
 SAMPLES_PER_CLASS = 2
@@ -17,7 +18,8 @@ MAXIMUM_SAMPLES = 40
 def write_samples(source: Source, directory: str | Path) -> list[Path]:
     """Copies some validation images into `directory`, encoded as they were.
 
-    The first ones of each class, where an image is of one; else the first ones.
+    The first ones of each class, where an image is of one; else the first ones. Those that cannot
+    be read are left out: a training names them when it is their turn.
 
     Args:
         source: Where the images come from.
@@ -35,16 +37,19 @@ def write_samples(source: Source, directory: str | Path) -> list[Path]:
     names = []
     with atomic_directory(directory, unmarked=_earlier_samples) as temporary:
         # A fixed shuffle, because folders store one class after the other.
-        for record in _images(source):
+        records = source.records("validation", seed_pair(0), tf.constant(0, tf.int64))
+        for record in records.with_options(untuned()):
+            label = int(record["label"]) if has_label else None
+            if has_label and per_class[label] == SAMPLES_PER_CLASS:
+                continue
+            contents = _contents(source, record)
+            if contents is None:
+                continue
             name = f"{len(names):02d}"
             if has_label:
-                label = int(record["label"])
-                if per_class[label] == SAMPLES_PER_CLASS:
-                    continue
                 per_class[label] += 1
                 class_name = source.class_names[label]
                 name += "_" + "".join(c if c.isalnum() else "-" for c in class_name)
-            contents = record["image"].numpy()
             name += _extension(contents)
             (temporary / name).write_bytes(contents)
             names.append(name)
@@ -53,14 +58,14 @@ def write_samples(source: Source, directory: str | Path) -> list[Path]:
     return [Path(directory) / name for name in names]
 
 
-def _images(source: Source) -> tf.data.Dataset:
-    """Validation's records with the bytes of their images; what else they hold is not opened."""
-    records = source.records("validation", seed_pair(0), tf.constant(0, tf.int64))
-    return records.map(
-        lambda record: {**record, "image": source.load(record["image"])},
-        num_parallel_calls=num_cores(),
-        deterministic=True,
-    ).with_options(untuned())
+def _contents(source: Source, record: Mapping[str, tf.Tensor]) -> bytes | None:
+    """The bytes of a record's image; None where it cannot be read. Nothing else is opened."""
+    try:
+        contents = source.load(record["image"])
+        decode_image(contents)
+    except tf.errors.OpError:
+        return None
+    return contents.numpy()
 
 
 def _earlier_samples(directory: Path) -> list[str]:

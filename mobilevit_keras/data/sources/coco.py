@@ -123,7 +123,8 @@ class Coco(BoxFiles):
         folders = dict.fromkeys(parent / name for name in names for parent in parents)
         wanted = file.file_names[:_LOOKED_FOR]
         found = {
-            folder: sum((folder / name).is_file() for name in wanted)
+            # Of a name that is too long for a file this says no, where pathlib raises.
+            folder: sum(os.path.isfile(folder / name) for name in wanted)
             for folder in folders
             if folder.is_dir()
         }

@@ -48,7 +48,7 @@ class CocoFile:
         seen: set[str] = set()
         for entry in contents["images"]:
             key, name = _key(entry, "id"), _text(entry, "file_name")
-            if key is None or name is None:
+            if key is None or name is None or not _may_be_a_file(name):
                 left_out.note("image(s) without an id and a file_name", _short(entry))
             elif key in self._images or name in seen:
                 left_out.note("image(s) that are listed already", name)
@@ -141,9 +141,17 @@ def _text(entry: Any, name: str) -> str | None:
 
 def _shape(entry: dict) -> tuple[int, int] | None:
     height, width = _key(entry, "height"), _key(entry, "width")
-    if isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0:
+    if all(isinstance(side, int) and 0 < side < 2**31 for side in (height, width)):
         return height, width
     return None
+
+
+def _may_be_a_file(name: str) -> bool:
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _corners(box: Any) -> tuple[float, ...] | None:

@@ -31,6 +31,7 @@ class ListedObjects(ListedSource):
         fields: Sequence[str],
     ):
         self.fields = tuple(fields)
+        has_crowd = any(CROWD in each.ignored for each in objects["train"])
         objects = {
             split: of if has_crowds(split, fields) else [_without_crowds(each) for each in of]
             for split, of in objects.items()
@@ -38,7 +39,10 @@ class ListedObjects(ListedSource):
         if not any(len(each.labels) for each in objects["train"]):
             why = self.why_no_boxes()
             told = f" ({why})" if why else ""
-            raise ValueError(f"{self}: images with boxes are needed. Received: no box{told}.")
+            what = "no box but around crowds" if has_crowd else "no box"
+            raise ValueError(f"{self}: images with boxes are needed. Received: {what}{told}.")
+        # So that there is something to join in a split without images, which is refused below.
+        none = Objects.of([])
         self._most = max(len(each.labels) for of in objects.values() for each in of)
         self._objects = {}
         places = {}
@@ -47,7 +51,7 @@ class ListedObjects(ListedSource):
             places[split] = {"end": np.cumsum(counts), "count": counts}
             self._objects[split] = Objects(
                 *(
-                    tf.constant(np.concatenate([getattr(each, name) for each in of]))
+                    tf.constant(np.concatenate([getattr(each, name) for each in (none, *of)]))
                     for name in ("boxes", "labels", "ignored")
                 )
             )

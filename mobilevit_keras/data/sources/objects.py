@@ -61,6 +61,9 @@ def clip(
         top, bottom = max(top, 0.0), min(bottom, float(height))
     if right <= left or bottom <= top:
         return None, "outside of the image"
+    # As records have them, in float32, its sides may be one.
+    if np.float32(right) <= np.float32(left) or np.float32(bottom) <= np.float32(top):
+        return None, "without area"
     return (left, top, right, bottom), ""
 
 

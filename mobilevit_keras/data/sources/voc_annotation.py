@@ -50,11 +50,15 @@ class VocAnnotation:
         # A declared encoding may be one that Python does not know.
         except (ElementTree.ParseError, OSError, ValueError, LookupError) as error:
             return cls(fault=f"its annotation {printable(path)} cannot be read: {error}")
+        objects = tuple(_object(element) for element in root.findall("object"))
+        if root.tag != "annotation" and not objects:
+            # Else it would be an image without objects, which is trained on.
+            return cls(fault=f"its annotation {printable(path)} is none: <{root.tag}>")
         sides = [_number(root, f"size/{side}") for side in ("height", "width")]
         shape = None
         if all(side is not None and 1 <= side < 2**31 for side in sides):
             shape = int(sides[0]), int(sides[1])
-        return cls(shape, tuple(_object(element) for element in root.findall("object")))
+        return cls(shape, objects)
 
 
 def _object(element: ElementTree.Element) -> VocObject:

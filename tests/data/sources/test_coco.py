@@ -107,6 +107,12 @@ def test_crowds_are_for_evaluation_alone(coco, fields):
         assert validation["labels"] == [1]
 
 
+def test_crowds_alone_are_an_error(coco):
+    edit(coco, lambda contents: [each.update(CROWD) for each in contents["annotations"]])
+    with pytest.raises(ValueError, match="boxes are needed. Received: no box but around crowds"):
+        open_source(f"coco:{coco}")
+
+
 LAYOUTS = {
     "coco": ({}, {"instances_train2017": "train2017", "instances_val2017": "val2017"}),
     "images": ({}, {"instances_train": "images/train", "instances_val": "images/val"}),
@@ -177,6 +183,8 @@ def test_boxes_that_cannot_be_used_are_counted(coco):
             "3 3 5 5",
             [True, 3, 5, 5],
             [10**400, 3, 5, 5],
+            # In float32 its right edge is its left one.
+            [20, 3, 1e-7, 5],
         ]
         plain = {"image_id": 100, "category_id": 17}
         contents["annotations"] += [{**plain, "id": k, "bbox": box} for k, box in enumerate(boxes)]
@@ -195,10 +203,10 @@ def test_boxes_that_cannot_be_used_are_counted(coco):
     source = open_source(f"coco:{coco}")
     assert objects(source)["0"]["boxes"] == [[0, 0, 15, 15], [30, 20, 36, 24]]
     assert source.left_out == (
-        "19 boxes left out: 9 that are not four numbers, such as 0.jpg: "
+        "20 boxes left out: 9 that are not four numbers, such as 0.jpg: "
         '{"id": 5, "image_id": 100, "bbox": [NaN, 3, 5, 5]}; '
         '5 of an image that is not listed, such as {"id": 52, "image_id": 999, "bbox": [1, 1, 5, '
-        '5]}; 2 without area, such as 0.jpg: {"id": 2, "image_id": 100, "bbox": [3, 3, 0, 5]}; '
+        '5]}; 3 without area, such as 0.jpg: {"id": 2, "image_id": 100, "bbox": [3, 3, 0, 5]}; '
         '2 of no known class, such as 0.jpg: {"id": 50, "image_id": 100, "bbox": [1, 1, 5, 5]}; '
         '1 outside of the image, 0.jpg: {"id": 4, "image_id": 100, "bbox": [36, 3, 5, 5]}'
     )
@@ -251,6 +259,30 @@ def test_sizes_that_are_not_told_are_looked_up(coco):
     edit(coco, change)
     found = objects(open_source(f"coco:{coco}"))
     assert all(box == [30, 3, 36, 13] for name in "1234" for box in found[name]["boxes"])
+
+
+@pytest.mark.parametrize("side", [0, -24, 2**31, 10**30, "24", True, None])
+def test_sizes_that_no_image_has_are_looked_up(coco, side):
+    edit(coco, lambda contents: contents["images"][1].update(height=side))
+    assert objects(open_source(f"coco:{coco}"))["1"]["boxes"] == [[0, 3, 10.5, 23]]
+
+
+def test_names_that_no_file_can_have(coco):
+    def change(contents):
+        contents["images"][0]["file_name"] = "\ud800.jpg"
+        contents["images"][1]["file_name"] = "x" * 300 + ".jpg"
+
+    edit(coco, change)
+    source = open_source(f"coco:{coco}")
+    assert "1 image(s) without an id and a file_name, {" in source.left_out
+    _, skipped = read(source)
+    assert skipped.count == 1 and "x.jpg (there is no such file)" in str(skipped)
+
+
+def test_a_split_without_images(coco):
+    write_json(coco / "annotations" / "instances_val2017.json", content(5, 0))
+    with pytest.raises(ValueError, match="coco:.*: the split 'validation' holds no images"):
+        open_source(f"coco:{coco}")
 
 
 def test_images_that_are_missing_or_others_are_named_when_it_is_their_turn(coco):

@@ -199,6 +199,22 @@ def test_annotations_that_cannot_be_used(voc):
     assert source.why_unreadable(record_of(images / "5.jpg")) == ""
 
 
+@pytest.mark.parametrize(
+    ("text", "tag"),
+    [
+        ("<html><body>404</body></html>", "html"),
+        (xml(("dog", 1, 1, 9, 9, 0)).replace("<annotation", "<annotation xmlns='a'"), "{a}annot"),
+    ],
+)
+def test_other_xml_is_no_image_without_objects(voc, text, tag):
+    annotate(voc, 1, text)
+    source = open_source(f"voc:{voc}")
+    why = f"its annotation {voc}/Annotations/1.xml is none: <{tag}"
+    assert source.why_unreadable(record_of(voc / "JPEGImages" / "1.jpg")).startswith(why)
+    _, skipped = read(source)
+    assert skipped.count == 1
+
+
 def test_files_without_a_counterpart_are_counted(voc):
     shutil.rmtree(voc / "ImageSets")
     (voc / "Annotations" / "3.xml").unlink()
