@@ -47,8 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--channel-order",
         choices=("rgb", "bgr"),
-        help="of the images the checkpoint wants, if not its layout's (CVNets and Hugging Face "
-        "bgr, timm rgb); the Keras model wants RGB in any case",
+        help="of the images the checkpoint wants, if not its layout's (of MobileViT CVNets and "
+        "Hugging Face bgr, timm rgb; of MobileViTv2 all rgb); the Keras model wants RGB in any "
+        "case",
     )
     parser.add_argument("--layout", choices=_LAYOUTS, help="of the .safetensors file to write")
 
@@ -87,9 +88,10 @@ def main(options: argparse.Namespace) -> int:
 def _list_presets() -> int:
     from mobilevit_keras.weights import FIGURES, PRESETS
 
+    width = max(map(len, PRESETS))
     for name, preset in PRESETS.items():
-        figure = f"{FIGURES[preset.task]} {preset.figure}"
-        print(f"{name:<26} {preset.megabytes:>5} MB  {figure:<20}  {preset.source}")
+        figure = f"{FIGURES[preset.num_classes]} {preset.figure}"
+        print(f"{name:<{width}} {preset.megabytes:>5} MB  {figure:<20}  {preset.source}")
     print(f"Licence: {'; '.join(sorted({preset.licence for preset in PRESETS.values()}))}")
     return 0
 
@@ -98,11 +100,12 @@ def _to_keras(options: argparse.Namespace) -> int:
     from mobilevit_keras.files import atomic_path
     from mobilevit_keras.weights import PRESETS, download_preset, load_checkpoint
 
-    source = options.source
+    preset = PRESETS.get(options.source)
     model = load_checkpoint(
-        download_preset(source) if source in PRESETS else source,
+        download_preset(options.source) if preset else options.source,
         variant=options.variant,
         channel_order=options.channel_order,
+        preprocessing=preset and preset.preprocessing,
     )
     with atomic_path(options.output) as temporary:
         model.save(temporary)

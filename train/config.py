@@ -396,7 +396,9 @@ class SegmentationConfig(DenseConfig):
         "Pixels for each cell of the logits: 8, 16 or 32; that of a segmenter in --weights, or 16",
         "model",
     )
-    aspp_dropout: float = option(0.1, "Inside the head", "model")
+    aspp_dropout: float | None = option(
+        None, "Inside the head; by default as the authors of the variant have it", "model"
+    )
     classifier_dropout: float = option(0.1, "Before the classifier, of whole channels", "model")
 
     sizes: tuple[int, ...] = option(

@@ -42,6 +42,7 @@ class MobileViTBackbone(keras.Model):
         form: "training", "deployment" with norms folded, or "quantized", fake-quantized too (see
             `mobilevit_keras.quantization`).
         dtype: Keras dtype policy, such as "mixed_float16"; the global one by default.
+        name: Name of the model.
 
     Input shape: `(B, H, W, 3)`, RGB float32 in [0, 1].
     Output shape: `(B, H / output_stride, W / output_stride, stage_filters[4])`, rounded up; with
@@ -75,17 +76,17 @@ class MobileViTBackbone(keras.Model):
         image_shape: tuple[int | None, int | None, int] = (None, None, 3),
         form: str = TRAINING,
         dtype: str | None = None,
-        **kwargs,
+        name: str | None = None,
     ) -> None:
         dtype = keras.config.dtype_policy().name if dtype is None else dtype
-        for name, value, length in (
+        for argument, value, length in (
             ("stage_filters", stage_filters, 5),
             ("transformer_dims", transformer_dims, 3),
             ("num_layers", num_layers, 3),
             ("patch_size", patch_size, 3),
         ):
             if len(value) != length:
-                raise ValueError(f"`{name}` must hold {length} numbers. Received: {value}.")
+                raise ValueError(f"`{argument}` must hold {length} numbers. Received: {value}.")
         if output_stride not in _STRIDES:
             raise ValueError(
                 f"`output_stride` must be one of {sorted(_STRIDES)}. Received: {output_stride}."
@@ -165,7 +166,7 @@ class MobileViTBackbone(keras.Model):
             for layer in stage:
                 x = layer(x)
             pyramid_outputs[f"P{number}"] = x
-        super().__init__(inputs=images, outputs=x, **kwargs)
+        super().__init__(inputs=images, outputs=x, name=name)
         self.pyramid_outputs = pyramid_outputs
 
         # Config

@@ -190,6 +190,8 @@ class MobileViTImageSegmenter(VisionTask):
         *,
         filters: int | None = None,
         dilation_rates: tuple[int, ...] = (6, 12, 18),
+        aspp_dropout: float | None = None,
+        classifier_dropout: float = 0.1,
         output_stride: int = OUTPUT_STRIDE,
         **backbone_overrides,
     ) -> Self:
@@ -199,6 +201,7 @@ class MobileViTImageSegmenter(VisionTask):
             variant: Name in `mobilevit_keras.models.VARIANTS`.
             num_classes: Number of classes; by default that of `class_names`, or PASCAL VOC's 21.
             class_names, preprocessing, filters, dilation_rates: See the class.
+            aspp_dropout, classifier_dropout: See the class.
             output_stride: 32, 16 or 8: pixels of the image for each cell of the logits.
             **backbone_overrides: Arguments of `MobileViTBackbone` that replace the variant's.
 
@@ -214,6 +217,8 @@ class MobileViTImageSegmenter(VisionTask):
             num_classes,
             filters,
             dilation_rates,
+            aspp_dropout,
+            classifier_dropout,
             class_names=class_names,
             preprocessing=preprocessing,
             name=f"{variant}_segmenter",

@@ -35,7 +35,7 @@ class Published:
     Attributes:
         size: Side of the image that multiply-adds and accuracy hold for, in pixels.
         parameters: Trainable parameters with 1000 classes, of a segmenter with 21, of a detector
-            with 80 and background.
+            with 80 and background; some are published in tenths of a million.
         multiply_adds: For one image.
         attention_multiply_adds: Of these, the attention products.
         top1: ImageNet accuracy in percent.
@@ -129,9 +129,20 @@ DESCRIBED_MODELS = {
     "mobilevit_xxs segmenter": _segmenter("mobilevit_xxs", 1_854_853, 73.6),
     "mobilevit_xs segmenter": _segmenter("mobilevit_xs", 2_944_069, 77.1),
     "mobilevit_s segmenter": _segmenter("mobilevit_s", 6_357_941, 79.1),
+    "mobilevitv2_050 segmenter": _segmenter("mobilevitv2_050", 6_200_000, 75.07),
+    "mobilevitv2_100 segmenter": _segmenter("mobilevitv2_100", 13_300_000, 78.94),
+    "mobilevitv2_125 segmenter": _segmenter("mobilevitv2_125", 17_700_000, 79.68),
+    "mobilevitv2_150 segmenter": _segmenter("mobilevitv2_150", 22_600_000, 80.30),
     "mobilevit_xxs detector": _detector("mobilevit_xxs", 1_755_050, 19.9),
     "mobilevit_xs detector": _detector("mobilevit_xs", 2_742_042, 24.8),
     "mobilevit_s detector": _detector("mobilevit_s", 5_738_826, 27.7),
+    "mobilevitv2_050 detector": _detector("mobilevitv2_050", 2_000_000, 21.24),
+    "mobilevitv2_075 detector": _detector("mobilevitv2_075", 3_600_000, 24.57),
+    "mobilevitv2_100 detector": _detector("mobilevitv2_100", 5_600_000, 26.47),
+    "mobilevitv2_125 detector": _detector("mobilevitv2_125", 8_200_000, 27.85),
+    "mobilevitv2_150 detector": _detector("mobilevitv2_150", 11_300_000, 28.83),
+    "mobilevitv2_175 detector": _detector("mobilevitv2_175", 14_900_000, 29.52),
+    "mobilevitv2_200 detector": _detector("mobilevitv2_200", 19_100_000, 30.21),
     "mobilenet_v2": DescribedModel(None, {}, Published(224, 3_400_000, 300_000_000, 0, 72.0)),
 }
 """Rows of the table that `python -m train describe` prints."""

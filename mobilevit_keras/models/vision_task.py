@@ -28,6 +28,7 @@ class VisionTask(keras.Model):
         preprocessing: How images are made the model's input in evaluation, a `Preprocessing` or its
             fields as a dict; saved with the weights.
         frozen: Names of the layers that training leaves as they are; saved with the weights.
+        name: Name of the model.
 
     Input shape: `(B, H, W, 3)`, RGB float32 in [0, 1].
     """
@@ -47,9 +48,10 @@ class VisionTask(keras.Model):
         class_names: Sequence[str] | None = None,
         preprocessing: Preprocessing | dict | None = None,
         frozen: Sequence[str] = (),
-        **kwargs,
+        name: str | None = None,
     ) -> None:
-        super().__init__(inputs=images, outputs=outputs, **kwargs)
+        # No others: a functional model of Keras's takes any argument, and reads none.
+        super().__init__(inputs=images, outputs=outputs, name=name)
         # Keras would give a functional model the policy that is global at the moment, scale no loss
         # of a float16 one, and cast a float32 one's images to half under a global half policy.
         self.dtype_policy = keras.dtype_policies.get(backbone.config["dtype"])

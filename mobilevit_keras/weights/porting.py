@@ -141,19 +141,26 @@ def detect(tensors: Mapping[str, Tensor]) -> tuple[str, str, str]:
 
 
 def load_checkpoint(
-    path: str | Path, *, variant: str | None = None, channel_order: str | None = None
+    path: str | Path,
+    *,
+    variant: str | None = None,
+    channel_order: str | None = None,
+    preprocessing: Preprocessing | None = None,
 ) -> VisionTask:
     """Opens a checkpoint of CVNets, Hugging Face or timm as a Keras model.
 
     The layout and the task are found from the names, the variant and the number of classes from the
     shapes. What the file does not say is taken as the published ones have it: of 1,000 classes a
-    classifier gets ImageNet's names, of 21 a segmenter VOC's, of 80 a detector COCO's.
+    classifier gets ImageNet's names, of 21 or 150 a segmenter VOC's or ADE20K's, of 80 a detector
+    COCO's.
 
     Args:
         path: A `.pt`, `.pth`, `.bin` or `.safetensors` file. Nothing in it is executed.
         variant: The variant it has to be of; any by default.
         channel_order: "rgb" or "bgr": what the checkpoint's stem wants, where that is not what the
             layout's published weights want. The Keras model always wants RGB.
+        preprocessing: How images are evaluated, where the file does not say it; by default as the
+            layout's published weights have it.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -171,7 +178,7 @@ def load_checkpoint(
         get_variant(variant)
     try:
         with open_checkpoint(path) as (tensors, texts):
-            return _ported(tensors, texts, variant, channel_order)
+            return _ported(tensors, texts, variant, channel_order, preprocessing)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -181,6 +188,7 @@ def _ported(
     texts: Mapping[str, str],
     variant: str | None,
     channel_order: str | None,
+    preprocessing: Preprocessing | None,
 ) -> VisionTask:
     layout, task, attention = detect(tensors)
     published = layouts.LAYOUTS[layout].inputs[attention]
@@ -201,14 +209,14 @@ def _ported(
             f"`variant` must be that of the checkpoint, {found!r}. Received: {variant!r}."
         )
     num_classes = _num_classes(tensors[entries[-1].tensor], entries[-1])
-    class_names, preprocessing = _stored(texts)
-    if class_names is None and num_classes == len(published_class_names(task)):
-        class_names = published_class_names(task)
+    class_names, stored = _stored(texts)
+    if class_names is None:
+        class_names = published_class_names(task, num_classes)
     model = _MODELS[task].from_variant(
         variant,
         num_classes,
         class_names=class_names,
-        preprocessing=preprocessing or published_preprocessing(task, published),
+        preprocessing=stored or preprocessing or published_preprocessing(task, published),
         **published_arguments(task, attention, num_classes),
     )
     assign(model, tensors, entries, (channel_order or published.channel_order) == layouts.BGR)

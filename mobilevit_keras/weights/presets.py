@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 
 from mobilevit_keras.files import atomic_path
-from mobilevit_keras.models import VisionTask, load_model
+from mobilevit_keras.models import Preprocessing, VisionTask, load_model
 from mobilevit_keras.weights.layouts import CLASSIFICATION, DETECTION, SEGMENTATION
 from mobilevit_keras.weights.porting import load_checkpoint
 
@@ -19,7 +19,7 @@ MODEL_OF_A_RUN = "model.keras"
 _APPLE = "https://docs-assets.developer.apple.com/ml-research/models/"
 _CVNETS = f"{_APPLE}cvnets/"
 _CVNETS_V2 = f"{_APPLE}cvnets-v2/"
-_V2_CLASSIFIERS = f"{_CVNETS_V2}classification/mobilevitv2/imagenet1k/256x256/"
+_V2_CLASSIFIERS = f"{_CVNETS_V2}classification/mobilevitv2/"
 _HUB = "https://huggingface.co/"
 _LICENCE = "the authors' own licence: https://github.com/apple/ml-cvnets/blob/main/LICENSE"
 _PARTIAL = "partial-"
@@ -37,6 +37,8 @@ class Preset:
         figure: What is published of their accuracy, in percent; see `FIGURES`.
         num_classes: Number of classes.
         task: What they are for: "classification", "segmentation" or "detection".
+        edition: What tells the file from its publisher's others of the same variant and task.
+        preprocessing: How images are evaluated, where it is not as its layout's others have it.
         licence: What the weights may be used for.
         verified: Whether this project has had the file and found its hash and accuracy right.
     """
@@ -48,6 +50,8 @@ class Preset:
     figure: float
     num_classes: int = 1000
     task: str = CLASSIFICATION
+    edition: str = ""
+    preprocessing: Preprocessing | None = None
     licence: str = _LICENCE
     verified: bool = False
 
@@ -56,15 +60,12 @@ class Preset:
         """Name of the file in the cache: the source's, told apart from its namesakes'."""
         owner = self.source.removeprefix(_HUB).split("/")[0] + "-" if _HUB in self.source else ""
         task = "" if self.task == CLASSIFICATION else f"{self.task}-"
-        return f"{owner}{task}{self.variant}{Path(self.source).suffix}"
+        edition = f"-{self.edition}" if self.edition else ""
+        return f"{owner}{task}{self.variant}{edition}{Path(self.source).suffix}"
 
 
-FIGURES = {
-    CLASSIFICATION: "ImageNet top-1",
-    SEGMENTATION: "VOC mIoU",
-    DETECTION: "COCO mAP",
-}
-"""What the figures of each task's presets are."""
+FIGURES = {1000: "ImageNet top-1", 21: "VOC mIoU", 150: "ADE20K mIoU", 80: "COCO mAP"}
+"""What the presets' figures are, by their number of classes."""
 
 
 def _segmenter(
@@ -80,37 +81,65 @@ def _detector(variant: str, megabytes: float, figure: float) -> Preset:
     return Preset(f"mobilevit_{variant}", source, None, megabytes, figure, 80, DETECTION)
 
 
-def _v2_presets(
-    variant: str, width: str, top1: float, megabytes: float, timm_sha256: str | None = None
+def _v2_classifiers(
+    variant: str,
+    width: str,
+    megabytes: float,
+    figures: dict[str, float],
+    timm_sha256: str | None = None,
 ) -> dict[str, Preset]:
-    """The authors' and timm's MobileViTv2 of one width, trained at 256 pixels on ImageNet-1k."""
-    timm = f"{_HUB}timm/{variant}.cvnets_in1k/resolve/main/model.safetensors"
-    return {
-        f"{variant}.cvnets_in1k": Preset(
-            variant, f"{_V2_CLASSIFIERS}mobilevitv2-{width}.pt", None, megabytes, top1
-        ),
-        f"{variant}.timm_in1k": Preset(variant, timm, timm_sha256, megabytes, top1),
-    }
+    """The authors' and timm's classifiers on MobileViTv2 of one width.
+
+    Args:
+        variant, width: The width by our name and theirs.
+        megabytes: Size of each file.
+        figures: Accuracy by training: "in1k" at 256 pixels, "in22k_ft_in1k" with ImageNet-21k
+            before it, and either with "_384", fine-tuned at 384 pixels.
+        timm_sha256: Hash of timm's "in1k".
+    """
+    presets = {}
+    for training, top1 in figures.items():
+        folder, side = "imagenet21k_to_1k" if "22k" in training else "imagenet1k", 256
+        edition, own = training, {}
+        if training.endswith("_384"):
+            side, own = 384, {"preprocessing": Preprocessing(384, 384, "bicubic")}
+        if training == "in1k":
+            edition = ""
+        source = f"{_V2_CLASSIFIERS}{folder}/{side}x{side}/mobilevitv2-{width}.pt"
+        preset = Preset(variant, source, None, megabytes, top1, edition=edition, **own)
+        presets[f"{variant}.cvnets_{training}"] = preset
+        # All but these timm has ported.
+        if training != "in1k_384":
+            source = f"{_HUB}timm/{variant}.cvnets_{training}/resolve/main/model.safetensors"
+            sha256 = timm_sha256 if training == "in1k" else None
+            presets[f"{variant}.timm_{training}"] = dataclasses.replace(
+                preset, source=source, sha256=sha256
+            )
+    return presets
 
 
 def _v2_dense_presets(
     variant: str,
     width: str,
     detector: tuple[float, float],
-    segmenter: tuple[float, float] | None = None,
+    ade20k: tuple[float, float],
+    voc: tuple[float, float] | None = None,
 ) -> dict[str, Preset]:
-    """The authors' detector of COCO and segmenter of VOC on MobileViTv2 of one width.
+    """The authors' detector of COCO and segmenters of ADE20K and VOC on MobileViTv2 of one width.
 
     Args:
         variant, width: The width by our name and theirs.
-        detector, segmenter: Megabytes and figure of each; they have no segmenter of some widths.
+        detector, ade20k, voc: Megabytes and figure of each; of some widths there is none of VOC.
     """
     source = f"{_CVNETS_V2}detection/mobilevitv2/coco-ssd-mobilevitv2-{width}.pt"
     presets = {f"{variant}.cvnets_coco": Preset(variant, source, None, *detector, 80, DETECTION)}
-    if segmenter is not None:
+    source = f"{_CVNETS_V2}segmentation/ade20k/mobilevitv2/deeplabv3-mobilevitv2-{width}.pt"
+    presets[f"{variant}.cvnets_ade20k"] = Preset(
+        variant, source, None, *ade20k, 150, SEGMENTATION, edition="ade20k"
+    )
+    if voc is not None:
         source = f"{_CVNETS_V2}segmentation/pascalvoc/mobilevitv2/deeplabv3-mobilevitv2-{width}.pt"
-        voc = Preset(variant, source, None, *segmenter, 21, SEGMENTATION)
-        presets[f"{variant}.cvnets_voc"] = voc
+        presets[f"{variant}.cvnets_voc"] = Preset(variant, source, None, *voc, 21, SEGMENTATION)
     return presets
 
 
@@ -168,25 +197,50 @@ PRESETS = {
         22.4,
         78.3,
     ),
-    **_v2_presets("mobilevitv2_050", "0.5", 70.18, 5.6),
-    **_v2_presets("mobilevitv2_075", "0.75", 75.56, 11.6),
-    **_v2_presets("mobilevitv2_100", "1.0", 78.09, 19.8),
-    **_v2_presets(
+    **_v2_classifiers("mobilevitv2_050", "0.5", 5.6, {"in1k": 70.18, "in1k_384": 72.14}),
+    **_v2_classifiers("mobilevitv2_075", "0.75", 11.6, {"in1k": 75.56, "in1k_384": 76.98}),
+    **_v2_classifiers("mobilevitv2_100", "1.0", 19.8, {"in1k": 78.09, "in1k_384": 79.68}),
+    **_v2_classifiers(
         "mobilevitv2_125",
         "1.25",
-        79.65,
         30.0,
+        {"in1k": 79.65, "in1k_384": 80.94},
         "83a9e64c34f67185ef719d1b37886994983df0e4f6ee865ed678e48e4854fa47",
     ),
-    **_v2_presets(
+    **_v2_classifiers(
         "mobilevitv2_150",
         "1.5",
-        80.38,
         42.6,
+        {
+            "in1k": 80.38,
+            "in1k_384": 81.50,
+            "in22k_ft_in1k": 81.46,
+            "in22k_ft_in1k_384": 82.60,
+        },
         "4c91ca8f47269f959a88505506ecd1dbf19b2d5fa7622806be88afe5207f6164",
     ),
-    **_v2_presets("mobilevitv2_175", "1.75", 80.84, 57.2),
-    **_v2_presets("mobilevitv2_200", "2.0", 81.17, 74.0),
+    **_v2_classifiers(
+        "mobilevitv2_175",
+        "1.75",
+        57.2,
+        {
+            "in1k": 80.84,
+            "in1k_384": 82.04,
+            "in22k_ft_in1k": 81.94,
+            "in22k_ft_in1k_384": 82.93,
+        },
+    ),
+    **_v2_classifiers(
+        "mobilevitv2_200",
+        "2.0",
+        74.0,
+        {
+            "in1k": 81.17,
+            "in1k_384": 82.17,
+            "in22k_ft_in1k": 82.36,
+            "in22k_ft_in1k_384": 83.41,
+        },
+    ),
     "mobilevitv2_100.hf_in1k": Preset(
         "mobilevitv2_100",
         f"{_HUB}apple/mobilevitv2-1.0-imagenet1k-256/resolve/main/pytorch_model.bin",
@@ -236,13 +290,31 @@ PRESETS = {
     "mobilevit_s.cvnets_coco": _detector("s", 23.2, 27.9),
     # Names, addresses and figures of the authors' README-model-zoo; the sizes follow from the
     # numbers of parameters there, which are those of the models here.
-    **_v2_dense_presets("mobilevitv2_050", "0.5", (8.4, 21.24), (26.1, 75.07)),
-    **_v2_dense_presets("mobilevitv2_075", "0.75", (14.6, 24.57)),
-    **_v2_dense_presets("mobilevitv2_100", "1.0", (22.7, 26.47), (55.3, 78.94)),
-    **_v2_dense_presets("mobilevitv2_125", "1.25", (33.0, 27.85), (73.2, 79.68)),
-    **_v2_dense_presets("mobilevitv2_150", "1.5", (45.4, 28.83), (93.5, 80.30)),
-    **_v2_dense_presets("mobilevitv2_175", "1.75", (60.0, 29.52)),
-    **_v2_dense_presets("mobilevitv2_200", "2.0", (76.8, 30.21)),
+    **_v2_dense_presets("mobilevitv2_050", "0.5", (8.4, 21.24), (26.5, 31.93), (26.1, 75.07)),
+    **_v2_dense_presets("mobilevitv2_075", "0.75", (14.6, 24.57), (40.0, 34.70)),
+    **_v2_dense_presets("mobilevitv2_100", "1.0", (22.7, 26.47), (55.7, 37.06), (55.3, 78.94)),
+    **_v2_dense_presets("mobilevitv2_125", "1.25", (33.0, 27.85), (73.5, 38.42), (73.2, 79.68)),
+    **_v2_dense_presets("mobilevitv2_150", "1.5", (45.4, 28.83), (93.9, 38.91), (93.5, 80.30)),
+    **_v2_dense_presets("mobilevitv2_175", "1.75", (60.0, 29.52), (116.8, 39.53)),
+    **_v2_dense_presets("mobilevitv2_200", "2.0", (76.8, 30.21), (141.9, 40.94)),
+    "mobilevitv2_100.hf_voc": Preset(
+        "mobilevitv2_100",
+        f"{_HUB}apple/mobilevitv2-1.0-voc-deeplabv3/resolve/main/pytorch_model.bin",
+        "3de4592cb143dd4eb10e4c031e3a7c6db4e626abcb41599899ab8c98a68305d3",
+        53.5,
+        78.94,
+        21,
+        SEGMENTATION,
+    ),
+    "mobilevitv2_150.hf_voc": Preset(
+        "mobilevitv2_150",
+        f"{_HUB}apple/mobilevitv2-1.5-voc-deeplabv3/resolve/main/pytorch_model.bin",
+        "4b5aa59fa6bd6f53c58d253d3f78c58b5775b9f0a002e701ce09eb4f9cbc45f6",
+        90.5,
+        80.30,
+        21,
+        SEGMENTATION,
+    ),
 }
 
 
@@ -260,7 +332,7 @@ def get_preset(name: str) -> Preset:
     """
     if name not in PRESETS:
         raise ValueError(
-            f"A preset must be a name that `convert weights --help` lists. {_not_a_preset(name)}"
+            f"A preset must be a name that `convert weights --list` prints. {_not_a_preset(name)}"
         )
     return PRESETS[name]
 
@@ -342,7 +414,10 @@ def load_preset(name: str) -> VisionTask:
         ValueError: If there is no such preset, or the file is not what it should be.
         OSError: If the file cannot be downloaded.
     """
-    return load_checkpoint(download_preset(name), variant=get_preset(name).variant)
+    preset = get_preset(name)
+    return load_checkpoint(
+        download_preset(name), variant=preset.variant, preprocessing=preset.preprocessing
+    )
 
 
 def load_weights_or_preset(name_or_file: str | Path) -> VisionTask:
@@ -365,6 +440,6 @@ def load_weights_or_preset(name_or_file: str | Path) -> VisionTask:
     if not path.is_file():
         raise ValueError(
             "Weights must be a file that is there, the folder of a training or a preset, as "
-            f"`convert weights --help` lists them. {_not_a_preset(name)}"
+            f"`convert weights --list` prints them. {_not_a_preset(name)}"
         )
     return load_model(path) if path.suffix == KERAS_SUFFIX else load_checkpoint(path)

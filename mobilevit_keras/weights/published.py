@@ -12,37 +12,48 @@ from mobilevit_keras.weights import layouts
 # Sides of the square that the whole image is stretched to, in the authors' configurations.
 _SIDES = {layouts.SEGMENTATION: 512, layouts.DETECTION: 320}
 
-# MobileViTv2's of ADE20k have finer maps, and dilations that go with them. Its classes are 150, and
-# one more where background counts.
+# MobileViTv2's of ADE20K have finer maps, and dilations that go with them. Its classes are 150 to
+# the authors, who leave background out, and one more where it counts.
 _ADE20K = (150, 151)
+
+# By task and number of classes.
+_CLASS_FILES = {
+    (layouts.CLASSIFICATION, 1000): "imagenet_classes.txt",
+    (layouts.SEGMENTATION, 150): "ade20k_classes.txt",
+    (layouts.DETECTION, 80): "coco_classes.txt",
+}
 
 
 @functools.cache
-def published_class_names(task: str) -> tuple[str, ...]:
-    """Returns the names in the order of the published models' logits.
+def published_class_names(task: str, num_classes: int) -> tuple[str, ...] | None:
+    """Returns the names in the order of the published models' logits, None where none has so many.
 
     Args:
-        task: One of `layouts.tasks`: of classification they are ImageNet-1k's, of segmentation
-            PASCAL VOC's after their background, of detection COCO's.
+        task: One of `layouts.tasks`.
+        num_classes: Of classification 1000, ImageNet-1k's; of segmentation 21, PASCAL VOC's after
+            their background, or 150, ADE20K's; of detection 80, COCO's.
 
     Example:
-    >>> published_class_names("classification")[281]
+    >>> published_class_names("classification", 1000)[281]
     'tabby'
-    >>> published_class_names("segmentation")[15]
+    >>> published_class_names("segmentation", 21)[15]
     'person'
-    >>> published_class_names("detection")[79]
+    >>> published_class_names("segmentation", 150)[12]
+    'person'
+    >>> published_class_names("detection", 80)[79]
     'toothbrush'
     """
-    if task == layouts.SEGMENTATION:
+    if (task, num_classes) == (layouts.SEGMENTATION, 1 + len(VOC_CLASS_NAMES)):
         return ("background", *VOC_CLASS_NAMES)
-    file = "coco_classes.txt" if task == layouts.DETECTION else "imagenet_classes.txt"
-    text = importlib.resources.files(__package__).joinpath(file).read_text(encoding="utf-8")
-    return tuple(text.splitlines())
+    if (task, num_classes) not in _CLASS_FILES:
+        return None
+    file = importlib.resources.files(__package__).joinpath(_CLASS_FILES[task, num_classes])
+    return tuple(file.read_text(encoding="utf-8").splitlines())
 
 
 def imagenet_class_names() -> tuple[str, ...]:
     """Returns the 1,000 names in the order of the published classifiers' logits."""
-    return published_class_names(layouts.CLASSIFICATION)
+    return published_class_names(layouts.CLASSIFICATION, 1000)
 
 
 def published_preprocessing(task: str, published: layouts.PublishedInput) -> Preprocessing:

@@ -107,6 +107,19 @@ def test_the_config_holds_every_argument():
     assert not aspp.trainable and changed.head.classifier.trainable
 
 
+def test_a_variant_takes_the_heads_arguments():
+    model = MobileViTImageSegmenter.from_variant(
+        "mobilevit_xxs", 2, filters=8, aspp_dropout=0.3, classifier_dropout=0.2
+    )
+    assert (model.head.aspp.dropout, model.head.drop.rate) == (0.3, 0.2)
+    # What nobody reads: of the class, of the backbone, and of whatever stands on one.
+    for arguments in ({"aspp_droput": 0.3}, {"pach_size": (2, 2, 2)}):
+        with pytest.raises(TypeError, match=next(iter(arguments))):
+            MobileViTImageSegmenter.from_variant("mobilevit_xxs", 2, **arguments)
+        with pytest.raises(TypeError, match=next(iter(arguments))):
+            MobileViTImageSegmenter(model.backbone, 2, **arguments)
+
+
 def test_mixed_float16_answers_in_float32(rng):
     model, plain = build_tiny_segmenter(dtype="mixed_float16"), build_tiny_segmenter()
     plain.set_weights(model.get_weights())

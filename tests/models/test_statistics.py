@@ -3,7 +3,12 @@ import math
 import keras
 import pytest
 
-from mobilevit_keras.models import MobileViTImageClassifier
+from mobilevit_keras.models import (
+    VARIANTS,
+    MobileViTImageClassifier,
+    MobileViTImageSegmenter,
+    MobileViTObjectDetector,
+)
 from mobilevit_keras.models.statistics import DESCRIBED_MODELS, count
 from tests.tiny import build_tiny
 
@@ -40,6 +45,20 @@ def test_a_detectors_published_parameters():
     counted = sum(math.prod(weight.shape) for weight in model.trainable_variables)
     assert counted == described.published.parameters == 1_755_050
     assert described.published.accuracy == 19.9
+
+
+def test_both_generations_stand_side_by_side():
+    rows = {
+        (described.variant, described.model_class): described.published
+        for described in DESCRIBED_MODELS.values()
+        if not described.overrides
+    }
+    for variant in VARIANTS:
+        for model_class in (MobileViTImageClassifier, MobileViTObjectDetector):
+            assert rows[variant, model_class].accuracy and rows[variant, model_class].parameters
+    # The authors have no segmenter of VOC on the others.
+    for variant in ("mobilevitv2_050", "mobilevitv2_100", "mobilevitv2_125", "mobilevitv2_150"):
+        assert rows[variant, MobileViTImageSegmenter].mean_iou > 75
 
 
 def test_mobilenet_v2():

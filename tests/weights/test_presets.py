@@ -8,13 +8,16 @@ import threading
 import numpy as np
 import pytest
 
+import convert
 import mobilevit_keras
+from mobilevit_keras import commands
 from mobilevit_keras.models import (
     VARIANTS,
     MobileViTImageClassifier,
     MobileViTImageSegmenter,
     MobileViTObjectDetector,
     Preprocessing,
+    load_model,
 )
 from mobilevit_keras.weights import (
     FIGURES,
@@ -33,8 +36,11 @@ from tests.weights.numpy_reference import random_checkpoint
 NAME = "mobilevit_xxs.test_in1k"
 # By the end of a preset's tag: its task and its number of classes.
 DATA_SETS = {
-    "in1k": ("classification", 1000),
+    **dict.fromkeys(
+        ("in1k", "in1k_384", "in22k_ft_in1k", "in22k_ft_in1k_384"), ("classification", 1000)
+    ),
     "voc": ("segmentation", 21),
+    "ade20k": ("segmentation", 150),
     "coco": ("detection", 80),
 }
 
@@ -95,24 +101,56 @@ def test_table():
         origin, _, data_set = tag.partition("_")
         assert origin in ("cvnets", "hf", "timm")
         assert (preset.task, preset.num_classes) == DATA_SETS[data_set]
-        assert preset.task in FIGURES
+        assert preset.num_classes in FIGURES
         assert preset.source.startswith("https://")
         assert preset.sha256 is None or len(bytes.fromhex(preset.sha256)) == 32
         assert preset.licence
     assert len({preset.file_name for preset in PRESETS.values()}) == len(PRESETS)
     of_attention = {
         "multi_head": ("cvnets_in1k", "cvnets_voc", "hf_voc", "cvnets_coco"),
-        "separable": ("cvnets_in1k", "timm_in1k", "cvnets_coco"),
-    }
+        "separable": (
+            "cvnets_in1k", "cvnets_in1k_384", "timm_in1k", "cvnets_coco", "cvnets_ade20k",
+        ),
+    }  # fmt: skip
     for variant, row in VARIANTS.items():
         for tag in of_attention[row.attention]:
             assert f"{variant}.{tag}" in PRESETS
+
+
+def test_addresses_of_the_second_generation():
+    classifiers = f"{presets._CVNETS_V2}classification/mobilevitv2/"
+    for name, end in (
+        ("050.cvnets_in1k", "imagenet1k/256x256/mobilevitv2-0.5.pt"),
+        ("125.cvnets_in1k_384", "imagenet1k/384x384/mobilevitv2-1.25.pt"),
+        ("175.cvnets_in22k_ft_in1k", "imagenet21k_to_1k/256x256/mobilevitv2-1.75.pt"),
+        ("200.cvnets_in22k_ft_in1k_384", "imagenet21k_to_1k/384x384/mobilevitv2-2.0.pt"),
+    ):
+        assert PRESETS[f"mobilevitv2_{name}"].source == classifiers + end
+    preset = PRESETS["mobilevitv2_150.timm_in22k_ft_in1k_384"]
+    assert "/timm/mobilevitv2_150.cvnets_in22k_ft_in1k_384/" in preset.source
+    assert preset.file_name == "timm-mobilevitv2_150-in22k_ft_in1k_384.safetensors"
+    # What people have in their caches stays where it is looked for.
+    assert PRESETS["mobilevitv2_150.timm_in1k"].file_name == "timm-mobilevitv2_150.safetensors"
+
+
+def test_a_preset_of_another_image_size_says_so(server, tmp_path, monkeypatch, capfd):
+    assert PRESETS["mobilevitv2_100.cvnets_in1k"].preprocessing is None
+    wanted = PRESETS["mobilevitv2_100.cvnets_in1k_384"].preprocessing
+    assert wanted == Preprocessing(384, 384, "bicubic")
+    assert PRESETS["mobilevitv2_200.timm_in22k_ft_in1k_384"].preprocessing == wanted
+    publish(monkeypatch, preprocessing=wanted)
+    assert load_preset(NAME).preprocessing == wanted
+    arguments = ["weights", NAME, str(tmp_path / "model.keras")]
+    assert commands.run_subcommand(convert.__name__, ("weights",), arguments) == 0
+    assert "short side 384, crop 384, bicubic" in capfd.readouterr().out
+    assert load_model(tmp_path / "model.keras").preprocessing == wanted
 
 
 @pytest.mark.parametrize(
     "task, num_classes, model_class, names, side",
     [
         ("segmentation", 21, MobileViTImageSegmenter, ("background", "tvmonitor"), 512),
+        ("segmentation", 150, MobileViTImageSegmenter, ("wall", "flag"), 512),
         ("detection", 80, MobileViTObjectDetector, ("person", "toothbrush"), 320),
     ],
 )
