@@ -34,6 +34,7 @@ from convert.server import serving
 from convert.site import build_site
 from mobilevit_keras.export import export_tfjs, export_tflite
 from mobilevit_keras.export.check_images import generated_images, open_check_images
+from mobilevit_keras.models import VARIANTS
 from mobilevit_keras.tasks.task import Comparison
 from tests.run.chromium import chromium, chromium_of
 
@@ -49,7 +50,6 @@ VISITS = {"mobilevit_xxs": {"first": 2.5, "megabytes": 13.0, "again": 1.0, "fram
 PLAIN = "plain"
 LIVE_SECONDS = 10.0
 ROUNDS = 2
-VARIANTS = ("mobilevit_xxs", "mobilevit_xs", "mobilevit_s")
 
 # Whether the service worker answers for the page and holds what it needs without a network.
 _KEPT = """async () => {
@@ -174,10 +174,10 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--variant", default="mobilevit_xxs", choices=VARIANTS)
+    parser.add_argument("--variant", default="mobilevit_xxs", choices=list(VARIANTS))
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--runs", type=int, default=50)
-    parser.add_argument("--onnx-python", metavar="FILE")
+    parser.add_argument("--onnx-python", metavar="FILE", help="for MobileViT, not for v2")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -3,11 +3,14 @@
  *
  * Files with a hash or version in their address never change and come from the cache first. The
  * pages, `models.json` and the rest come from the network where it answers, else from the cache.
+ * How is Workbox's part; which files are this site's, and how long they stay, is told here.
  *
  * All sites of one origin share their caches: this one's are named after its path, and it answers
  * for no address outside of it.
  */
-export type {};
+import type { WorkboxPlugin } from "workbox-core";
+import { registerRoute } from "workbox-routing";
+import { CacheFirst, NetworkFirst } from "workbox-strategies";
 
 declare const self: ServiceWorkerGlobalScope;
 
@@ -28,7 +31,7 @@ const FIXED = [
   "icons/icon.svg",
   "icons/icon-192.png",
 ];
-const NETWORK_PATIENCE_MS = 4000;
+const NETWORK_PATIENCE_S = 4;
 // All of these match paths relative to the site.
 const UNCHANGING = /^(assets|runtimes|models)\//;
 // Kept only once the page reports that they work: a broken download must not stay.
@@ -49,24 +52,64 @@ function pathOf(address: string): string | null {
   return OWN.test(path) ? path : null;
 }
 
-/** Whether a response may be kept: whole, and no error. */
-function isWhole(response: Response): boolean {
-  return response.status === 200 && response.type === "basic";
+/** This site's caches of other versions, in the order in which they were made. */
+async function olderCaches(): Promise<string[]> {
+  return (await caches.keys()).filter((name) => name.startsWith(PREFIX) && name !== CACHE);
 }
 
-async function keep(urls: string[]): Promise<void> {
-  const cache = await caches.open(CACHE);
-  await Promise.all(
-    urls.map(async (url) => {
-      if (pathOf(url) === null || (await cache.match(url))) return;
-      const response = await fetch(url);
-      if (isWhole(response)) await cache.put(url, response);
-    }),
-  );
+/** Keeps what is whole and no error. */
+const keepWhole: WorkboxPlugin = {
+  cacheWillUpdate: async ({ response }) =>
+    response.status === 200 && response.type === "basic" ? response : null,
+};
+const keepUnlessUnproven: WorkboxPlugin = {
+  cacheWillUpdate: async (found) =>
+    PROVEN.test(pathOf(found.request.url)!) ? null : keepWhole.cacheWillUpdate!(found),
+};
+/** The copy of a file that never changes may be the last version's. */
+const seekInOlder: WorkboxPlugin = {
+  cachedResponseWillBeUsed: async ({ cachedResponse, request }) => {
+    if (cachedResponse) return cachedResponse;
+    for (const name of await olderCaches()) {
+      const found = await (await caches.open(name)).match(request);
+      if (found) return found;
+    }
+    return null;
+  },
+};
+/** A host in trouble answers with an error page: a copy is better, and without one the answer. */
+const copyBeforeError: WorkboxPlugin = {
+  fetchDidSucceed: async ({ response, state }) => {
+    if (response.status < 400) return response;
+    state!.answer = response;
+    throw new Error(`status ${response.status}`);
+  },
+  handlerDidError: async ({ state }) => state!.answer as Response | undefined,
+};
+
+const unchanging = new CacheFirst({ cacheName: CACHE, plugins: [keepUnlessUnproven, seekInOlder] });
+const proven = new CacheFirst({ cacheName: CACHE, plugins: [keepWhole] });
+const changing = new NetworkFirst({
+  cacheName: CACHE,
+  networkTimeoutSeconds: NETWORK_PATIENCE_S,
+  plugins: [keepWhole, copyBeforeError],
+});
+/** A page's own address may ask for a model: it is the same page. */
+const page = new NetworkFirst({
+  cacheName: CACHE,
+  networkTimeoutSeconds: NETWORK_PATIENCE_S,
+  plugins: [keepWhole, copyBeforeError],
+  matchOptions: { ignoreSearch: true },
+});
+
+/** Has a file of this site in the cache, if it can be had. */
+async function keep(event: ExtendableEvent, urls: string[]): Promise<void> {
+  const own = urls.filter((url) => pathOf(url) !== null);
+  await Promise.all(own.map((request) => Promise.all(proven.handleAll({ event, request }))));
 }
 
-async function install(): Promise<void> {
-  await keep([...FIXED, ...FILES]);
+async function install(event: ExtendableEvent): Promise<void> {
+  await keep(event, [...FIXED, ...FILES]);
   await self.skipWaiting();
 }
 
@@ -103,8 +146,7 @@ async function takeFrom(name: string): Promise<Request[]> {
  * until the next version, for tabs that it still shows.
  */
 async function activate(): Promise<void> {
-  // In the order in which they were made.
-  const older = (await caches.keys()).filter((name) => name.startsWith(PREFIX) && name !== CACHE);
+  const older = await olderCaches();
   for (const name of older) await takeFrom(name);
   for (const name of older.slice(0, -1)) await caches.delete(name);
   for (const name of (await caches.keys()).filter((other) => UNNAMED.test(other))) {
@@ -116,54 +158,13 @@ async function activate(): Promise<void> {
   await self.clients.claim();
 }
 
-function patience(): Promise<never> {
-  return new Promise((_, reject) => {
-    setTimeout(() => reject(new Error("slow network")), NETWORK_PATIENCE_MS);
-  });
-}
-
-async function fromNetwork(request: Request, path: string): Promise<Response> {
-  const response = await fetch(request);
-  if (isWhole(response) && !PROVEN.test(path)) {
-    await (await caches.open(CACHE)).put(request, response.clone());
-  }
-  return response;
-}
-
-/** The kept copy: this version's, or the last one's of a file that never changes. */
-async function kept(request: Request, path: string): Promise<Response | undefined> {
-  const options = { ignoreSearch: request.mode === "navigate" };
-  const own = await (await caches.open(CACHE)).match(request, options);
-  if (own || !UNCHANGING.test(path)) return own;
-  for (const name of await caches.keys()) {
-    if (!name.startsWith(PREFIX)) continue;
-    const found = await (await caches.open(name)).match(request, options);
-    if (found) return found;
-  }
-  return undefined;
-}
-
-async function answer(request: Request, path: string): Promise<Response> {
-  const copy = await kept(request, path);
-  if (copy && UNCHANGING.test(path)) return copy;
-  if (!copy) return fromNetwork(request, path);
-  try {
-    const response = await Promise.race([fromNetwork(request, path), patience()]);
-    // A host in trouble answers with an error page: the copy is better.
-    return response.status >= 400 ? copy : response;
-  } catch {
-    return copy;
-  }
-}
-
-self.addEventListener("install", (event) => event.waitUntil(install()));
+self.addEventListener("install", (event) => event.waitUntil(install(event)));
 self.addEventListener("activate", (event) => event.waitUntil(activate()));
 self.addEventListener("message", (event) => {
   const { kind, urls } = event.data as { kind: string; urls: string[] };
-  if (kind === "keep") event.waitUntil(keep(urls).then(prune));
+  if (kind === "keep") event.waitUntil(keep(event, urls).then(prune));
 });
-self.addEventListener("fetch", (event) => {
-  const { request } = event;
-  const path = pathOf(request.url);
-  if (request.method === "GET" && path !== null) event.respondWith(answer(request, path));
-});
+const isOwn = (url: URL) => pathOf(url.href) !== null;
+registerRoute(({ url }) => isOwn(url) && UNCHANGING.test(pathOf(url.href)!), unchanging);
+registerRoute(({ url, request }) => isOwn(url) && request.mode === "navigate", page);
+registerRoute(({ url }) => isOwn(url), changing);
