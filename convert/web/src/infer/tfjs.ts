@@ -61,16 +61,23 @@ async function useBackend(backend: Backend, options: SessionOptions): Promise<[C
   return [tf, backend === "wasm" ? Math.max(1, threads()) : 0];
 }
 
-/** Fails when the backend's WebGL context is lost; stays open without one. */
-function contextLoss(tf: Core): Promise<never> {
-  const { gpgpu } = tf.backend() as { gpgpu?: { gl: { canvas: EventTarget } } };
+/** What work gives, or an error where the backend's WebGL context is lost: TensorFlow.js waits for ever. */
+async function unlessLost<T>(tf: Core, work: () => Promise<T>): Promise<T> {
+  const { gpgpu } = tf.backend() as { gpgpu?: { gl: { canvas: EventTarget; isContextLost(): boolean } } };
+  if (!gpgpu) return work();
+  const { gl } = gpgpu;
+  // A listener of each run's own: a promise of the session's would hold what every run gave.
+  let end = () => {};
   const loss = new Promise<never>((_, reject) => {
-    const fail = () => reject(new Error("the graphics context was lost"));
-    gpgpu?.gl.canvas.addEventListener("webglcontextlost", fail, { once: true });
+    end = () => reject(new Error("the graphics context was lost"));
+    gl.canvas.addEventListener("webglcontextlost", end, { once: true });
   });
-  // Also while nothing runs.
-  loss.catch(() => undefined);
-  return loss;
+  try {
+    if (gl.isContextLost()) end();
+    return await Promise.race([loss, work()]);
+  } finally {
+    gl.canvas.removeEventListener("webglcontextlost", end);
+  }
 }
 
 /** Compiles a graph model whose files were read already. */
@@ -96,7 +103,6 @@ export async function openTfjs(
   void device?.lost.then((info) => {
     lost = info.message || "the graphics device was lost";
   });
-  const loss = contextLoss(tf);
   if (model.inputs.length !== 1) {
     const count = model.inputs.length;
     model.dispose();
@@ -123,8 +129,7 @@ export async function openTfjs(
       let outputs: Tensor[] = [];
       try {
         outputs = [model.execute({ [inputName]: tensor }, outputNames.map(([, name]) => name))].flat();
-        // TensorFlow.js waits for a lost context for ever.
-        const values = await Promise.race([loss, Promise.all(outputs.map((output) => output.data()))]);
+        const values = await unlessLost(tf, () => Promise.all(outputs.map((output) => output.data())));
         return Object.fromEntries(
           values.map((value, index) => [outputNames[index]![0], Float32Array.from(value)]),
         );
