@@ -451,14 +451,19 @@ def test_a_model_file_dropped_onto_the_page(page, exported, tmp_path):
     assert "other.tflite does not say what it recognises" in error_text(page)
 
 
-def test_a_model_dropped_beside_a_photo_says_what_it_is(page, exported):
+@pytest.mark.parametrize("way", ["dropped", "chosen"])
+def test_a_model_beside_a_photo_says_what_it_is(page, exported, way):
     open_app(page)
     # What is measured would tell it later.
     choose_runtime(page, "litert-wasm")
     page.locator("#samples button").first.click()
     settled(page)
     contents = (exported.run_dir / "model_float16.tflite").read_bytes()
-    give_file(page, contents, "", "drop", "mine.tflite")
+    if way == "dropped":
+        give_file(page, contents, "", "drop", "mine.tflite")
+    else:
+        file = {"name": "mine.tflite", "mimeType": "application/octet-stream", "buffer": contents}
+        page.set_input_files("#model-file", file)
     page.locator(".model-card", has_text="mine.tflite").wait_for()
     detail = page.locator("#models label", has_text="mine.tflite").locator("small")
     assert detail.inner_text().startswith(f"{SIZE} × {SIZE} pixels")

@@ -387,13 +387,20 @@ function toggle(mode: Mode): void {
   act(() => (session.state.name === mode ? session.close() : session.open(mode)));
 }
 
-function listen(): void {
-  fileInput.addEventListener("change", () => {
-    const file = fileInput.files?.[0];
-    if (file) take(file);
+/** Has a file that a person chooses taken. */
+function onFile(input: HTMLInputElement, chosen: (file: File) => void): void {
+  input.addEventListener("change", () => {
+    const file = input.files?.[0];
+    if (file) chosen(file);
     // The same file may be chosen again.
-    fileInput.value = "";
+    input.value = "";
   });
+}
+
+function listen(): void {
+  onFile(fileInput, take);
+  // Of any name: a phone that knows no such files would offer none.
+  onFile(byId("model-file"), (file) => act(() => addFile(file)));
   byId("predict").addEventListener("click", () => act(() => session.predict()));
   // What can be saved has changed.
   byId("control").addEventListener("click", () => showState(session.state));

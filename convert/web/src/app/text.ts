@@ -40,7 +40,8 @@ export const text = {
   measuredOther: "its answer is another",
   measuredSlow: "it does not come to an end",
   measureAgain: "Measure again",
-  dropModel: "A .tflite file of this package can be dropped onto the page, too.",
+  openModel: "Open a model file",
+  dropModel: "Any .tflite file of this package. It can be dropped onto the page, too.",
 
   install: "Install",
   notLoaded: (name: string) => `${name} could not be loaded.`,
