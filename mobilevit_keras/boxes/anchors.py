@@ -1,4 +1,8 @@
-"""SSD's anchors: boxes of a few sizes and shapes around the middle of every cell of every map."""
+"""SSD's anchors: boxes of a few sizes and shapes around the middle of every cell of every map.
+
+keras_cv's AnchorGenerator has the middles at whole strides and a half, which is elsewhere where a
+stride does not divide the image: at 320 px the fourth map's last ones lie on the image's edge.
+"""
 
 from collections.abc import Sequence
 
