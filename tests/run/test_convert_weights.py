@@ -10,6 +10,7 @@ from PIL import Image
 
 from mobilevit_keras import commands
 from mobilevit_keras.models import load_model
+from mobilevit_keras.weights.presets import PRESETS
 from tests.weights import torch_file
 from tests.weights.numpy_reference import Reference, random_checkpoint, to_hugging_face, to_timm
 
@@ -112,12 +113,16 @@ def test_mistakes_are_one_line_and_write_nothing(convert, source, tmp_path):
 def test_the_list_of_presets(convert):
     status, output, errors = convert("weights", "--list")
     assert (status, errors) == (0, "")
+    words = " ".join(output.split())
     for line in (
-        "mobilevit_s.cvnets_in1k     22.5 MB  ImageNet top-1 78.3   https://docs-assets.",
-        "mobilevit_xxs.hf_voc         7.6 MB  VOC mIoU 73.6         https://huggingface.co/apple/",
-        "mobilevit_xs.cvnets_coco    11.2 MB  COCO mAP 24.8         https://docs-assets.",
+        "mobilevit_s.cvnets_in1k 22.5 MB ImageNet top-1 78.3 https://docs-assets.",
+        "mobilevit_xxs.hf_voc 7.6 MB VOC mIoU 73.6 https://huggingface.co/apple/",
+        "mobilevit_xs.cvnets_coco 11.2 MB COCO mAP 24.8 https://docs-assets.",
+        "mobilevitv2_200.cvnets_in22k_ft_in1k_384 74.0 MB ImageNet top-1 83.41 https://docs-assets.",
     ):
-        assert line in output
+        assert line in words
+    lines = output.splitlines()[: len(PRESETS)]
+    assert len({line.index("https://") for line in lines}) == 1, "columns"
     assert "Licence: the authors' own licence" in output
 
 

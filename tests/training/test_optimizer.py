@@ -306,6 +306,7 @@ class TestFactorsOfTheRate:
     def test_a_run_has_it(self):
         model = build_tiny_segmenter()
         compile_for(Segmentation(), model, Recipe(head_learning_rate_factor=7.0), 10)
+        model.optimizer.build(model.trainable_variables)
         assert model.optimizer.factor(model.head.classifier.kernel) == 7.0
         assert model.optimizer.factor(model.backbone.trainable_variables[0]) == 1.0
 
