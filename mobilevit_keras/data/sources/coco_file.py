@@ -86,7 +86,7 @@ class CocoFile:
                 reason = collector.add(
                     _corners(annotation.get("bbox")),
                     labels.get(_key(annotation, "category_id")),
-                    CROWD if annotation.get("iscrowd") else PLAIN,
+                    CROWD if annotation.get("iscrowd") in (1, "1") else PLAIN,
                 )
                 if reason:
                     left_out.note(reason, f"{entry['file_name']}: {_short(annotation)}")

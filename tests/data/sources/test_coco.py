@@ -107,6 +107,17 @@ def test_crowds_are_for_evaluation_alone(coco, fields):
         assert validation["labels"] == [1]
 
 
+def test_a_crowd_is_one_by_what_is_written_and_not_by_its_being_there(coco):
+    def tell(contents):
+        for annotation, text in zip(contents["annotations"], ("0", "1"), strict=False):
+            annotation["iscrowd"] = text
+
+    edit(coco, tell)
+    assert objects(open_source(f"coco:{coco}"))["2"]["labels"] == [1]
+    edit(coco, lambda contents: contents["annotations"][1].update(iscrowd="0"))
+    assert len(objects(open_source(f"coco:{coco}"))["2"]["labels"]) == 2
+
+
 def test_crowds_alone_are_an_error(coco):
     edit(coco, lambda contents: [each.update(CROWD) for each in contents["annotations"]])
     with pytest.raises(ValueError, match="boxes are needed. Received: no box but around crowds"):
