@@ -25,6 +25,9 @@ WIDTHS = {
     "mobilevit_xs": (4.0, [96, 120, 144], [16, 32, 48, 64, 80, 96, 384]),
     "mobilevit_s": (4.0, [144, 192, 240], [16, 32, 64, 96, 128, 160, 640]),
 }
+# MobileViTv2 by its multiplier.
+MULTIPLIERS = {"mobilevitv2_075": 0.75, "mobilevitv2_150": 1.5}
+VARIANTS = (*WIDTHS, *MULTIPLIERS)
 
 
 class _AnyConstant(type):
@@ -67,6 +70,11 @@ class _StandInFinder:
 
 def build(library: str, variant: str) -> torch.nn.Module:
     """A model with fresh random weights."""
+    if library == "huggingface" and variant in MULTIPLIERS:
+        from transformers import MobileViTV2Config, MobileViTV2ForImageClassification
+
+        config = MobileViTV2Config(width_multiplier=MULTIPLIERS[variant], num_labels=NUM_CLASSES)
+        return MobileViTV2ForImageClassification(config).eval()
     if library == "huggingface":
         from transformers import MobileViTConfig, MobileViTForImageClassification
 
@@ -97,8 +105,9 @@ def redraw(model: torch.nn.Module) -> None:
 
 
 @torch.no_grad()
-def answers(library: str, model: torch.nn.Module, seed: int) -> dict[str, np.ndarray]:
+def answers(library: str, variant: str, model: torch.nn.Module, seed: int) -> dict:
     """Images, RGB channels last, and what a model says about them."""
+    is_first = variant in WIDTHS
     generator = torch.Generator().manual_seed(seed)
     arrays = {}
     for height, width in SHAPES:
@@ -106,7 +115,8 @@ def answers(library: str, model: torch.nn.Module, seed: int) -> dict[str, np.nda
         size = f"{height}x{width}"
         arrays[f"images_{size}"] = images.permute(0, 2, 3, 1).numpy()
         if library == "huggingface":
-            output = model(images.flip(1), output_hidden_states=True)
+            # Only of the first MobileViT the weights are for BGR.
+            output = model(images.flip(1) if is_first else images, output_hidden_states=True)
             arrays[f"logits_{size}"] = output.logits.numpy()
             for number, stage in enumerate(output.hidden_states, start=1):
                 arrays[f"stage{number}_{size}"] = stage.permute(0, 2, 3, 1).numpy()
@@ -120,7 +130,7 @@ def make(folder: Path) -> None:
     print("seed", torch.seed())
     for library in LIBRARIES:
         (folder / library).mkdir(parents=True)
-        for seed, variant in enumerate(WIDTHS):
+        for seed, variant in enumerate(VARIANTS):
             model = build(library, variant)
             redraw(model)
             place = folder / library / variant
@@ -130,18 +140,18 @@ def make(folder: Path) -> None:
                 place.with_suffix(".safetensors"),
                 {"format": "pt"},
             )
-            np.savez(place.with_suffix(".npz"), **answers(library, model, seed))
+            np.savez(place.with_suffix(".npz"), **answers(library, variant, model, seed))
 
 
 def answer(folder: Path) -> None:
     """Loads what was written for the libraries, strictly, and writes what they answer."""
     for library in LIBRARIES:
-        for seed, variant in enumerate(WIDTHS):
+        for seed, variant in enumerate(VARIANTS):
             model = build(library, variant)
             place = folder / library / variant
             state = safetensors.torch.load_file(place.with_suffix(".written.safetensors"))
             model.load_state_dict(state, strict=True)
-            np.savez(place.with_suffix(".written.npz"), **answers(library, model, seed))
+            np.savez(place.with_suffix(".written.npz"), **answers(library, variant, model, seed))
 
 
 if __name__ == "__main__":
