@@ -25,7 +25,7 @@ CONSTRAINTS ?= constraints.txt
 WEB := convert/web
 TFJS_RUNTIME := mobilevit_keras/export/tfjs_runtime
 
-.PHONY: demo test lint setup web chromium test-slow test-parity test-newest clean
+.PHONY: demo test lint setup web chromium firefox test-slow test-parity test-newest clean
 .DEFAULT_GOAL := test
 
 # $(call need_python,LAST): PYTHON is one of 3.11 to 3.LAST.
@@ -80,6 +80,13 @@ need_chromium = command -v chromium || command -v chromium-browser || command -v
 chromium: $(VENV)/.installed
 	@$(call need_chromium,$(BIN))
 
+# In the same order; where there is none its tests are skipped, which says why.
+firefox: $(VENV)/.installed
+	@command -v firefox-esr || command -v firefox \
+	    || $(BIN)/python -m playwright install firefox \
+	    || { apt-get update -qq && apt-get install -qq -y --no-install-recommends firefox-esr >/dev/null; } \
+	    || echo "No Firefox can be installed here: its tests are skipped"
+
 WORKERS := -n 2 --dist loadfile --no-loadscope-reorder --durations=30
 PYTEST := $(BIN)/python -m pytest $(WORKERS)
 
@@ -88,8 +95,8 @@ test: setup lint chromium
 	$(PYTEST)
 
 # What takes longer: files of segmenters and detectors and of every precision, the page with them,
-# training in several processes, a run that is killed, the README's commands.
-test-slow: setup chromium
+# the page in Firefox, training in several processes, a run that is killed, the README's commands.
+test-slow: setup chromium firefox
 	$(PYTEST) -m slow
 
 # Against transformers and timm themselves, on CPU PyTorch in an environment of its own.

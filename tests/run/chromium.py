@@ -22,29 +22,33 @@ FLAGS = (
 )
 
 
+def find_installed(names: Sequence[str]) -> str | None:
+    """Path of the first of these programs that is installed; None leaves Playwright's own."""
+    return next((path for path in map(shutil.which, names) if path), None)
+
+
 def find_chromium() -> str | None:
     """Path of an installed Chromium or Chrome; None leaves the choice to Playwright's own."""
-    return next((path for path in map(shutil.which, NAMES) if path), None)
+    return find_installed(NAMES)
+
+
+def start_chromium(playwright, flags: Sequence[str] = ()):
+    """Starts a headless browser, Playwright's `Browser`; it ends with a `with` block around it.
+
+    Args:
+        playwright: What `sync_playwright` gives, of which a thread has one.
+        flags: Command line flags beside `FLAGS`.
+    """
+    return playwright.chromium.launch(executable_path=find_chromium(), args=[*FLAGS, *flags])
 
 
 @contextmanager
 def chromium(flags: Sequence[str] = ()) -> Iterator:
-    """Starts a headless browser for as long as the block lasts.
-
-    Args:
-        flags: Command line flags beside `FLAGS`.
-
-    Yields:
-        Playwright's `Browser`.
-    """
+    """The same with a Playwright of its own, for as long as the block lasts."""
     from playwright.sync_api import sync_playwright
 
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=[*FLAGS, *flags])
-        try:
-            yield browser
-        finally:
-            browser.close()
+    with sync_playwright() as playwright, start_chromium(playwright, flags) as browser:
+        yield browser
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from PIL import Image
 
 from convert.server import serving
 from convert.site import build_site
-from tests.run.chromium import chromium
+from tests.run.chromium import start_chromium
 
 SIZE, SHORT_SIDE = 64, 72
 OTHER_HOST = "another-device.test"
@@ -149,7 +149,15 @@ def site_url(exported) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator:
+def playwright() -> Iterator:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def browser(playwright) -> Iterator:
     """Headless, with a software WebGPU adapter and a camera that shows a test picture."""
     flags = [
         "--enable-unsafe-webgpu",
@@ -157,7 +165,7 @@ def browser() -> Iterator:
         # A name that no browser takes for this computer.
         f"--host-resolver-rules=MAP {OTHER_HOST} 127.0.0.1",
     ]
-    with chromium(flags) as started:
+    with start_chromium(playwright, flags) as started:
         yield started
 
 

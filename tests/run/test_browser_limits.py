@@ -361,8 +361,9 @@ def count_streams(page) -> None:
     page.add_init_script(
         """streams = [];
         const media = navigator.mediaDevices;
-        const original = media.getUserMedia.bind(media);
-        media.getUserMedia = async (...options) => {
+        const original = media?.getUserMedia.bind(media);
+        // The empty page before it has none in Firefox.
+        if (media) media.getUserMedia = async (...options) => {
           const stream = await original(...options);
           streams.push(stream);
           return stream;

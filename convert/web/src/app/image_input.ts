@@ -39,6 +39,8 @@ export async function megapixelsOf(blob: Blob): Promise<number | null> {
 async function isAnimated(blob: Blob): Promise<boolean> {
   if (typeof ImageDecoder === "undefined" || !/gif|png|webp|avif/.test(blob.type)) return false;
   const decoder = new ImageDecoder({ data: blob.stream(), type: blob.type });
+  // Closed before the file's end this fails, which Firefox reports where nobody listens.
+  decoder.completed.catch(() => undefined);
   try {
     await decoder.tracks.ready;
     return decoder.tracks.selectedTrack?.animated ?? false;
