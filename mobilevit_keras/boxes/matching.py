@@ -1,7 +1,7 @@
 """Which anchor answers for which box.
 
-keras_cv's BoxMatcher gives an anchor that is the best of two boxes to the first one, where the authors
-give it to the last, and rows that fill up a batch have it match an anchor, too.
+keras_cv's BoxMatcher gives an anchor that is the best of two boxes to the first one, where the
+authors give it to the last, and rows that fill up a batch have it match an anchor, too.
 """
 
 from keras import ops
