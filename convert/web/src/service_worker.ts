@@ -62,7 +62,8 @@ const keepWhole: WorkboxPlugin = {
   cacheWillUpdate: async ({ response }) =>
     response.status === 200 && response.type === "basic" ? response : null,
 };
-const keepUnlessUnproven: WorkboxPlugin = {
+/** The same of what need not be proven first. */
+const keepAtOnce: WorkboxPlugin = {
   cacheWillUpdate: async (found) =>
     PROVEN.test(pathOf(found.request.url)!) ? null : keepWhole.cacheWillUpdate!(found),
 };
@@ -87,20 +88,16 @@ const copyBeforeError: WorkboxPlugin = {
   handlerDidError: async ({ state }) => state!.answer as Response | undefined,
 };
 
-const unchanging = new CacheFirst({ cacheName: CACHE, plugins: [keepUnlessUnproven, seekInOlder] });
+const unchanging = new CacheFirst({ cacheName: CACHE, plugins: [keepAtOnce, seekInOlder] });
 const proven = new CacheFirst({ cacheName: CACHE, plugins: [keepWhole] });
-const changing = new NetworkFirst({
+const networkFirst = {
   cacheName: CACHE,
   networkTimeoutSeconds: NETWORK_PATIENCE_S,
   plugins: [keepWhole, copyBeforeError],
-});
+};
+const changing = new NetworkFirst(networkFirst);
 /** A page's own address may ask for a model: it is the same page. */
-const page = new NetworkFirst({
-  cacheName: CACHE,
-  networkTimeoutSeconds: NETWORK_PATIENCE_S,
-  plugins: [keepWhole, copyBeforeError],
-  matchOptions: { ignoreSearch: true },
-});
+const page = new NetworkFirst({ ...networkFirst, matchOptions: { ignoreSearch: true } });
 
 /** Has a file of this site in the cache, if it can be had. */
 async function keep(event: ExtendableEvent, urls: string[]): Promise<void> {
@@ -164,7 +161,11 @@ self.addEventListener("message", (event) => {
   const { kind, urls } = event.data as { kind: string; urls: string[] };
   if (kind === "keep") event.waitUntil(keep(event, urls).then(prune));
 });
-const isOwn = (url: URL) => pathOf(url.href) !== null;
-registerRoute(({ url }) => isOwn(url) && UNCHANGING.test(pathOf(url.href)!), unchanging);
-registerRoute(({ url, request }) => isOwn(url) && request.mode === "navigate", page);
-registerRoute(({ url }) => isOwn(url), changing);
+registerRoute(
+  ({ url }) => pathOf(url.href) !== null,
+  (options) => {
+    const { request } = options;
+    if (UNCHANGING.test(pathOf(request.url)!)) return unchanging.handle(options);
+    return (request.mode === "navigate" ? page : changing).handle(options);
+  },
+);
