@@ -3,7 +3,8 @@
   python -m benchmarks.frame_of_boxes
 
 Of SSDLite's 3,232 anchors at 320 px and 80 classes, in Python by both rules, drawn over 640 x 480
-pixels; in Chromium by the page's own code, the picture's pixels read to see that they are drawn.
+pixels; in Chromium by the page's own code (after `make web`), the picture's pixels read to see that
+they are drawn.
 Exits with status 1 where decoding, suppression and drawing take 5 ms or more together.
 """
 
